@@ -1,0 +1,144 @@
+"""What the tests share: a small configuration, and a copy of the repository to run the real pipeline in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ("stages", "tonesift", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+SMALL = {
+    "data": {
+        "frequencies": [2.0, 5.0],
+        "phases": [0.0, 45.0],
+        "amplitudes": [1.0, 1.0],
+        "duration": 4.0,
+        "sampling_rate": 100.0,
+    },
+    "prepare": {"sequence_length": 20},
+    "model": {"hidden_size": 8},
+    "train": {"epochs": 2, "learning_rate": 0.01},
+}
+
+
+def require(program: str, package: str) -> str:
+    """Path of a program, or a skip that says what to install; a failure where every test is required."""
+    found = shutil.which(program)
+    if found:
+        return found
+    if os.environ.get("TONESIFT_REQUIRE_ALL"):
+        pytest.fail(f"{program} is missing: install Debian's package {package}")
+    pytest.skip(f"{program} is missing: install Debian's package {package}")
+
+
+@dataclass
+class Workspace:
+    """A copy of the repository in a folder of its own."""
+
+    path: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command here; `python` and `dvc` are those of the running tests."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment | changes,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command} gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def stage(self, name: str, *arguments: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a stage's module without DVC."""
+        return self.run("python", "-m", f"stages.{name}", *arguments, check=check, **changes)
+
+    def set(self, values: dict[str, dict]) -> None:
+        """Change parameters, section by section."""
+        change_params(self.path / "params.yaml", values)
+
+    def read(self, name: str) -> str:
+        """Text of a file."""
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def commit(self, message: str) -> None:
+        """Commit everything that Git does not ignore."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+
+def change_params(path: Path, values: dict[str, dict]) -> None:
+    """Change parameters in a file, keeping its comments."""
+    yaml = YAML()
+    content = yaml.load(path)
+    for section, entries in values.items():
+        content[section].update(entries)
+    yaml.dump(content, path)
+
+
+def quiet_environment(home: Path) -> dict[str, str]:
+    """Environment in which Git and DVC know nothing of the user's own settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("GIT_", "DVC_", "DVCLIVE_", "PYTEST_", "MAKE", "OMP_"))
+    }
+    identity = {
+        f"GIT_{role}_{kind}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for kind, value in (("NAME", "Test"), ("EMAIL", "test@example.org"))
+    }
+    return (
+        kept
+        | identity
+        | {
+            "HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_GLOBAL_CONFIG_DIR": str(home / "dvc"),
+            "DVC_SITE_CACHE_DIR": str(home / "site"),
+            "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workspace]:
+    """Maker of committed copies of the repository with the small configuration."""
+
+    def make(name: str) -> Workspace:
+        home = tmp_path_factory.mktemp("home")
+        path = tmp_path_factory.mktemp("work") / name
+        path.mkdir()
+        for entry in CODE:
+            source = ROOT / entry
+            if source.is_dir():
+                shutil.copytree(source, path / entry, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, path / entry)
+        workspace = Workspace(path, quiet_environment(home))
+        workspace.set(SMALL)
+        workspace.run("git", "init", "--quiet", "--initial-branch", "main")
+        workspace.run("dvc", "init", "--quiet")
+        shutil.copy(ROOT / ".dvc" / "config", path / ".dvc" / "config")
+        workspace.commit("start")
+        return workspace
+
+    return make
+
+
+@pytest.fixture
+def workspace(make_workspace: Callable[[str], Workspace]) -> Workspace:
+    """A fresh copy of the repository, nothing run yet, in a folder with a space in its name."""
+    return make_workspace("a copy")

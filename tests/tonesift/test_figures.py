@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from tonesift import figures
+
+RATE = 100.0
+TIME = np.arange(400) / RATE
+FREQUENCIES = (2.0, 5.0)
+TONES = np.stack([np.sin(2 * np.pi * frequency * TIME) for frequency in FREQUENCIES]).astype(np.float32)
+MIXTURE = TONES.mean(axis=0)
+HISTORY = {
+    f"{part}/{name}": np.array([3.0, 1.0, 2.0]) for part in ("train", "validation") for name in ("loss", "r2")
+} | {"learning_rate": np.full(3, 1e-3), "grad_norm": np.ones(3)}
+
+PICTURES = {
+    "data": lambda: figures.data(MIXTURE, TONES, FREQUENCIES, RATE),
+    "spectrogram": lambda: figures.spectrogram(MIXTURE, FREQUENCIES, RATE),
+    "training": lambda: figures.training(HISTORY),
+    "graph1": lambda: figures.one_tone(MIXTURE, TONES[0], TONES[0] * 0.9, 2.0, RATE, 20),
+    "graph2": lambda: figures.all_tones(MIXTURE, TONES, TONES * 0.9, FREQUENCIES, (0.9, 0.8), RATE, 20),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_drawn_with_the_same_bits_each_time(name, tmp_path):
+    for copy in ("one.png", "two.png"):
+        figures.save(PICTURES[name](), tmp_path / copy)
+    content = (tmp_path / "one.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert content == (tmp_path / "two.png").read_bytes()
+    assert b"Matplotlib" not in content
+
+
+def test_the_training_picture_marks_the_best_epoch():
+    assert "epoch 2 is kept" in figures.training(HISTORY).get_suptitle()
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_any_number_of_tones(count, tmp_path):
+    frequencies = tuple(2.5 * (n + 1) for n in range(count))
+    tones = np.stack([np.sin(2 * np.pi * frequency * TIME) for frequency in frequencies])
+    for figure in (
+        figures.data(tones.mean(axis=0), tones, frequencies, RATE),
+        figures.spectrogram(tones.mean(axis=0), frequencies, RATE),
+        figures.all_tones(tones.mean(axis=0), tones, tones, frequencies, (1.0,) * count, RATE, 0),
+    ):
+        figures.save(figure, tmp_path / "a.png")
+        assert (tmp_path / "a.png").stat().st_size > 5_000

@@ -1,0 +1,165 @@
+import json
+import re
+
+import jsonschema
+import pytest
+from conftest import ROOT, change_params
+from ruamel.yaml import YAML
+
+from tonesift import params
+from tonesift.errors import InputError
+
+SECTIONS = tuple(params.Params.model_fields)
+
+
+@pytest.fixture
+def path(tmp_path):
+    target = tmp_path / "params.yaml"
+    target.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    return target
+
+
+def test_the_committed_file_is_the_guides_baseline():
+    data, prepare, model, train, _ = params.load(ROOT / "params.yaml", *SECTIONS)
+    assert (data.frequencies, data.phases) == ([1, 3, 5, 7], [0, 45, 90, 135])
+    assert (data.noise_std, data.duration, data.sampling_rate) == (0.1, 10, 1000)
+    assert (prepare.sequence_length, prepare.step_size, prepare.val_split) == (50, 1, 0.1)
+    assert (model.hidden_size, model.num_layers, model.dropout) == (128, 2, 0.2)
+    assert (train.batch_size, train.learning_rate, train.optimizer, train.epochs) == (64, 0.001, "adam", 50)
+    assert (train.weight_decay, train.early_stop_patience, train.grad_clip) == (1e-5, 15, 1.0)
+    assert (train.scheduler, train.scheduler_factor, train.scheduler_patience) == ("plateau", 0.5, 5)
+
+
+def test_sections_come_in_the_order_asked_for(path):
+    train, data = params.load(path, "train", "data")
+    assert isinstance(train, params.Train)
+    assert isinstance(data, params.Data)
+
+
+MISTAKES = [
+    ({"train": {"learning_rate": "fast"}}, "train.learning_rate: got 'fast', but input should be a valid number"),
+    ({"train": {"learning_rate": 0}}, "train.learning_rate: got 0, but input should be greater than 0"),
+    ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: got nan, but input should be"),
+    ({"train": {"learing_rate": 0.1}}, "train.learing_rate: unknown parameter"),
+    ({"train": {"optimizer": "lion"}}, "train.optimizer: got 'lion', but input should be 'adam', 'adamw' or 'sgd'"),
+    ({"train": {"epochs": 2.5}}, "train.epochs: got 2.5, but input should be a valid integer"),
+    ({"train": {"epochs": True}}, "train.epochs: got True, but input should be a valid integer"),
+    ({"train": {"epochs": "5"}}, "train.epochs: got '5', but input should be a valid integer"),
+    ({"model": {"dropout": 1.0}}, "model.dropout: got 1.0, but input should be less than 1"),
+    ({"data": {"frequencies": []}}, r"data.frequencies: got \[\], but list should have at least 1 item"),
+    (
+        {"data": {"frequencies": [1.0, 500.0, 5.0, 7.0]}},
+        r"data.frequencies: got 500 Hz, but a tone must lie below half",
+    ),
+    ({"data": {"frequencies": [1.0, 1.0, 5.0, 7.0]}}, "data.frequencies: .* every tone needs a frequency of its own"),
+    ({"data": {"phases": [0.0]}}, "data.phases: got 1 values, but data.frequencies has 4"),
+    ({"data": {"amplitudes": [1.0] * 5}}, "data.amplitudes: got 5 values, but data.frequencies has 4"),
+    ({"data": {"amplitudes": [1.0, 0.0, 1.0, 1.0]}}, "data.amplitudes: .* a tone needs an amplitude above 0"),
+    ({"data": {"amplitude_range": [2.0, 1.0]}}, "data.amplitude_range: .* the lowest must come first"),
+    ({"data": {"noise_std": -0.1}}, "data.noise_std: got -0.1, but input should be greater than or equal to 0"),
+    ({"prepare": {"sequence_length": 10_001}}, "prepare.sequence_length: got 10001, but a recording has 10000 samples"),
+    ({"prepare": {"fold": 6}}, "prepare.fold: got 6, but there are 5 folds"),
+    ({"prepare": {"fold": 0}}, "prepare.fold: got 0, but input should be greater than or equal to 1"),
+    ({"prepare": {"fold": 1, "split": "random"}}, "prepare.fold: folds are contiguous blocks"),
+    ({"prepare": {"val_split": 0.001}}, "prepare.val_split: got 0.001, which leaves 10 samples for validation"),
+    ({"prepare": {"val_split": 0.995}}, "prepare.val_split: got 0.995, which leaves 0 samples for training"),
+    ({"prepare": {"fold": 1, "folds": 500}}, "prepare.folds: got 500, which leaves 20 samples for validation"),
+    ({"prepare": {"split": "random", "step_size": 9_000}}, "prepare.val_split: .* leaves 0 windows for validation"),
+    ({"data": {"train_recordings": 3}, "prepare": {"fold": 1}}, "prepare.folds: .* leaves 0 recordings for validation"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_a_mistake_is_one_line_with_key_value_and_rule(path, values, message):
+    change_params(path, values)
+    with pytest.raises(InputError, match=f"params.yaml: {message}") as caught:
+        params.load(path, "data")
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(path):
+    change_params(path, {"train": {"epochs": 0}, "model": {"hidden_size": -1, "colour": 3}})
+    with pytest.raises(InputError, match=r"train\.epochs") as caught:
+        params.load(path, "data")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_missing_parameter_is_named(path):
+    path.write_text(re.sub(r"  noise_std:.*\n", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.noise_std: missing, but every parameter must be given"):
+        params.load(path, "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"data: [", "not readable as YAML"),
+        (b"a: 1\na: 2\n", "not readable as YAML"),
+        (b"\xff\xfe\x00", "not readable as YAML"),
+        (b"", "the file: got None"),
+        (b"- 1\n", "the file: got"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping(path, text, message):
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=message) as caught:
+        params.load(path, "data")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such file: run from the top of the repository"):
+        params.load(tmp_path / "params.yaml", "data")
+
+
+UNUSUAL = [
+    {"model": {"hidden_size": 8}},
+    {"data": {"noise_std": 0.0}},
+    {"data": {"noise_std": 0}},
+    {"data": {"duration": 3600.0}},
+    {"data": {"task": "general", "phases": [], "amplitudes": []}},
+    {"train": {"grad_clip": None}},
+    {"train": {"learning_rate": 1e-5}},
+    {"data": {"frequencies": [2.5], "phases": [0], "amplitudes": [3]}},
+]
+
+
+@pytest.mark.parametrize("values", UNUSUAL, ids=str)
+def test_unusual_is_not_wrong(path, values):
+    change_params(path, values)
+    assert len(params.load(path, *SECTIONS)) == len(SECTIONS)
+
+
+def test_numbers_as_dvc_writes_them_are_numbers(path):
+    path.write_text(path.read_text(encoding="utf-8").replace("weight_decay: 1.0e-5", "weight_decay: 1e-05"))
+    assert params.load(path, "train")[0].weight_decay == 1e-5
+
+
+def test_advice_names_what_leaves_its_range(path):
+    (model,) = params.load(path, "model")
+    assert params.advice(model) == []
+    change_params(path, {"model": {"hidden_size": 8}})
+    (model,) = params.load(path, "model")
+    assert params.advice(model) == ["model.hidden_size is 8: the advised range is 32 to 512"]
+
+
+def test_the_schema_is_the_models_own():
+    assert (ROOT / "params.schema.json").read_text(encoding="utf-8") == params.schema(), "run `make schema`"
+
+
+def test_the_schema_accepts_the_committed_file_and_refuses_mistakes():
+    schema = json.loads(params.schema())
+    values = YAML(typ="safe").load(ROOT / "params.yaml")
+    jsonschema.validate(values, schema)
+    values["train"]["epochs"] = 0
+    with pytest.raises(jsonschema.ValidationError, match="less than the minimum of 1"):
+        jsonschema.validate(values, schema)
+
+
+def test_every_parameter_has_a_comment_with_its_advised_range():
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for section in params.Params.model_fields.values():
+        for name, field in section.annotation.model_fields.items():
+            line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}:"))
+            if isinstance(field.json_schema_extra, dict):
+                assert "(" in line.split("#")[1], line

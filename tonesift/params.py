@@ -1,0 +1,280 @@
+"""Every hyperparameter: its type, its unit, what cannot work and what is advised; read from `params.yaml` and checked.
+
+Two kinds of mistakes are found before any work is done: values that are no good by themselves (`load` asks pydantic)
+and values that do not go together (`conflicts`). Both come as one line each, all of them at once. Advised ranges only
+warn: a hidden size of 8 or an hour-long recording is unusual, not wrong.
+
+`python -m tonesift.params > params.schema.json` writes the JSON schema that editors check `params.yaml` with.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from tonesift.errors import InputError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Frequencies = Annotated[list[Positive], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _field(description: str, advised: tuple[float, float] | None = None, **rules: Any) -> Any:
+    """Field with a description (unit first) and, where there is one, the range it is advised to stay in."""
+    if advised is None:
+        return Field(description=description, **rules)
+    return Field(
+        description=f"{description}; advised {advised[0]:g}-{advised[1]:g}",
+        json_schema_extra={"advised": list(advised)},
+        **rules,
+    )
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: fixed once read; a number in quotes is a mistake, an unknown key as well."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Section):
+    """Section `data`: the recordings that stage `generate` makes."""
+
+    task: Literal["fixed", "general"] = _field(
+        "fixed: phases and amplitudes as listed; general: both drawn anew for every recording"
+    )
+    frequencies: Frequencies = _field("Hz, one for each tone, all different, below sampling_rate / 2", (0.1, 100))
+    phases: list[Finite] = _field("degrees, one for each tone (task fixed)", (0, 360))
+    amplitudes: list[NotNegative] = _field("one for each tone (task fixed)")
+    amplitude_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] = _field(
+        "lowest and highest amplitude to draw (task general)"
+    )
+    noise_std: NotNegative = _field("standard deviation of the noise", (0.01, 0.5))
+    duration: Positive = _field("seconds, length of each recording", (5, 60))
+    sampling_rate: Positive = _field("Hz", (100, 10_000))
+    train_recordings: Count = _field("recordings to train and validate on")
+    test_recordings: Count = _field("recordings to test on")
+    train_seed: Seed = _field("seed of the training recordings")
+    test_seed: Seed = _field("seed of the test recordings")
+
+    @property
+    def samples(self) -> int:
+        """Samples N of each recording."""
+        return round(self.duration * self.sampling_rate)
+
+
+class Prepare(Section):
+    """Section `prepare`: windows, split and scaling."""
+
+    sequence_length: Count = _field("samples in a window", (25, 200))
+    step_size: Count = _field("samples between the starts of neighbouring windows", (1, 50))
+    split: Literal["block", "random"] = _field(
+        "block: validate on a contiguous block or on whole recordings; random: window by window (leaks)"
+    )
+    val_split: Fraction = _field("share of the data to validate on", (0.05, 0.2))
+    folds: Annotated[int, Field(ge=2)] = _field("number of blocks for cross-validation")
+    fold: Count | None = _field("block to validate on, 1 to folds; null: the last val_split of the data")
+    scaling: Literal["none", "standard", "minmax", "robust"] = _field("of the mixture, fitted on the training part")
+    seed: Seed = _field("seed of the random split")
+
+
+class Model(Section):
+    """Section `model`: the network."""
+
+    hidden_size: Count = _field("units in each LSTM layer", (32, 512))
+    num_layers: Count = _field("stacked LSTM layers", (1, 4))
+    dropout: Annotated[float, Field(ge=0, lt=1)] = _field("share dropped behind each layer", (0, 0.5))
+
+
+class Train(Section):
+    """Section `train`: how the network learns."""
+
+    epochs: Count = _field("at most", (5, 200))
+    batch_size: Count = _field("windows in a step", (8, 256))
+    optimizer: Literal["adam", "adamw", "sgd"] = _field("adam, adamw, or sgd with momentum")
+    learning_rate: Positive = _field("step size at the start", (1e-5, 1e-2))
+    momentum: Annotated[float, Field(ge=0, lt=1)] = _field("of sgd")
+    weight_decay: NotNegative = _field("L2 penalty (adamw: decoupled)", (0, 1e-3))
+    grad_clip: Positive | None = _field("largest norm of the gradient; null: none", (0.5, 5))
+    scheduler: Literal["plateau", "none"] = _field("plateau: shrink the step when the validation loss stalls")
+    scheduler_factor: Fraction = _field("by which the step shrinks", (0.1, 0.9))
+    scheduler_patience: Annotated[int, Field(ge=0)] = _field("epochs without gain before it shrinks", (3, 10))
+    early_stop_patience: Count = _field("epochs without gain before training stops", (5, 30))
+    seed: Seed = _field("seed of weights, order and dropout")
+    shards: Count = _field(
+        "pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits"
+    )
+    device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one; only cpu gives the same bits")
+
+
+class Evaluate(Section):
+    """Section `evaluate`: how the model is judged."""
+
+    batch_size: Count = _field("windows in one pass through the model; more is faster and takes more memory")
+    device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one")
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    data: Data
+    prepare: Prepare
+    model: Model
+    train: Train
+    evaluate: Evaluate
+
+
+def load(path: str | Path, *sections: str) -> list[Any]:
+    """Read and check the whole file, and give the sections asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+        YAML file with every section of `Params`.
+    *sections : str
+        Names of the sections wanted.
+
+    Returns
+    -------
+    list of Section
+        One for each name, in that order.
+
+    Raises
+    ------
+    InputError
+        With one line for each mistake: key, value, rule.
+    """
+    values = _read(Path(path))
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(f"{path}: {_explain(details)}" for details in error.errors())) from error
+    if found := conflicts(params):
+        raise InputError("\n".join(f"{path}: {conflict}" for conflict in found))
+    return [getattr(params, section) for section in sections]
+
+
+def _read(path: Path) -> Any:
+    try:
+        # YAML 1.2 as DVC writes it: PyYAML would read DVC's 1e-05 as a string
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file: run from the top of the repository") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def _explain(details: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in details["loc"]) or "the file"
+    if details["type"] == "missing":
+        return f"{key}: missing, but every parameter must be given"
+    if details["type"] == "extra_forbidden":
+        return f"{key}: unknown parameter (a typing error?)"
+    rule = details["msg"][0].lower() + details["msg"][1:]
+    return f"{key}: got {details['input']!r}, but {rule}"
+
+
+def conflicts(params: Params) -> list[str]:
+    """Settings that are fine by themselves but cannot work together, one sentence for each."""
+    return [*_data_conflicts(params.data), *_window_conflicts(params.data, params.prepare)]
+
+
+def _data_conflicts(data: Data) -> list[str]:
+    found = [
+        f"data.frequencies: got {frequency:g} Hz, but a tone must lie below half of data.sampling_rate "
+        f"({data.sampling_rate / 2:g} Hz)"
+        for frequency in data.frequencies
+        if frequency >= data.sampling_rate / 2
+    ]
+    if len(set(data.frequencies)) < len(data.frequencies):
+        found.append(f"data.frequencies: got {data.frequencies}, but every tone needs a frequency of its own")
+    for name in ("phases", "amplitudes"):
+        values = getattr(data, name)
+        if data.task == "fixed" and len(values) != len(data.frequencies):
+            found.append(
+                f"data.{name}: got {len(values)} values, but data.frequencies has {len(data.frequencies)}: "
+                "give one for each tone"
+            )
+    if data.task == "fixed" and 0 in data.amplitudes:
+        found.append(f"data.amplitudes: got {data.amplitudes}, but a tone needs an amplitude above 0 to be told apart")
+    if data.amplitude_range[0] > data.amplitude_range[1]:
+        found.append(f"data.amplitude_range: got {data.amplitude_range}, but the lowest must come first")
+    return found
+
+
+def _window_conflicts(data: Data, prepare: Prepare) -> list[str]:
+    found = []
+    if prepare.sequence_length > data.samples:
+        return [
+            f"prepare.sequence_length: got {prepare.sequence_length}, but a recording has {data.samples} samples "
+            "(data.duration x data.sampling_rate)"
+        ]
+    if prepare.fold is not None and prepare.fold > prepare.folds:
+        found.append(f"prepare.fold: got {prepare.fold}, but there are {prepare.folds} folds (prepare.folds)")
+    if prepare.fold is not None and prepare.split == "random":
+        found.append("prepare.fold: folds are contiguous blocks, but prepare.split is 'random': set it to block")
+    return found or _empty_part(data, prepare)
+
+
+def _empty_part(data: Data, prepare: Prepare) -> list[str]:
+    validation, training, needed, unit = _part_sizes(data, prepare)
+    if min(validation, training) >= needed:
+        return []
+    part, size = ("validation", validation) if validation < needed else ("training", training)
+    key = "val_split" if prepare.fold is None else "folds"
+    return [
+        f"prepare.{key}: got {getattr(prepare, key)}, which leaves {max(size, 0)} {unit} for {part}, but it needs "
+        f"{needed}: change it, or make longer or more recordings"
+    ]
+
+
+def _part_sizes(data: Data, prepare: Prepare) -> tuple[int, int, int, str]:
+    """Sizes of validation and training part, the least that works, and what they are counted in."""
+    length = prepare.sequence_length
+    if prepare.split == "random":
+        windows = data.train_recordings * ((data.samples - length) // prepare.step_size + 1)
+        validation = round(prepare.val_split * windows)
+        return validation, windows - validation, 1, "windows"
+    several = data.train_recordings > 1
+    units = data.train_recordings if several else data.samples
+    if prepare.fold is None:
+        validation = max(1, round(prepare.val_split * units))
+        stretch = units - validation
+    else:
+        validation = units // prepare.folds
+        begin, end = ((prepare.fold - 1) * units // prepare.folds, prepare.fold * units // prepare.folds)
+        stretch = units - validation if several else max(begin, units - end)
+    return (validation, stretch, 1, "recordings") if several else (validation, stretch - length, length, "samples")
+
+
+def advice(section: Section) -> list[str]:
+    """Settings of a section that leave the advised range, one sentence for each."""
+    found = []
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra
+        if not isinstance(extra, dict):
+            continue
+        low, high = extra["advised"]
+        value = getattr(section, name)
+        values = value if isinstance(value, list) else [value]
+        if any(value is not None and not low <= value <= high for value in values):
+            found.append(
+                f"{type(section).__name__.lower()}.{name} is {value}: the advised range is {low:g} to {high:g}"
+            )
+    return found
+
+
+def schema() -> str:
+    """JSON schema of `params.yaml`, as text."""
+    return json.dumps(Params.model_json_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")
