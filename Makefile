@@ -1,0 +1,58 @@
+# make repro: rebuild everything that is out of date    make test: run the tests    make lint: check style
+# Both environments are made here, in .venv, from the pinned requirements; PYTHON picks the interpreter.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONNOUSERSITE := 1
+# A virtual environment or a settings file of the caller's must not reach in.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: repro test lint format bench pictures clean help
+
+repro: .venv/installed  ## rebuild what is out of date, then show the metrics
+	@dvc repro
+	@echo
+	@dvc metrics show metrics/evaluate/metrics.json metrics/train/metrics.json
+	@echo
+	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
+
+test: .venv/installed  ## run all tests
+	@python -m pytest $(TESTS)
+
+lint: .venv/installed-dev  ## check style and formatting
+	@ruff check .
+	@ruff format --check .
+
+format: .venv/installed-dev  ## mend style and formatting where that can be done safely
+	@ruff check --fix .
+	@ruff format .
+
+bench: .venv/installed  ## measure what the README says about speed (about ten minutes)
+	@python -m benchmarks.training
+	@python -m benchmarks.data
+	@python -m benchmarks.overhead
+
+pictures: .venv/installed  ## copy the pictures the README shows from plots/ to docs/
+	@cp plots/evaluate/graph2.png plots/evaluate/training.png docs/
+
+schema: .venv/installed  ## write the JSON schema of params.yaml
+	@python -m tonesift.params > params.schema.json
+
+clean:  ## remove the environment (data, models and DVC's cache stay)
+	rm -rf .venv
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tonesift needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No venv module? On Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/installed: requirements.txt | .venv/bin/python
+	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

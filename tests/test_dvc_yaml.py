@@ -1,0 +1,102 @@
+"""`dvc.yaml` tells the truth: what it declares is derived here from the code and compared."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from tonesift import params
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = DVC["stages"]
+SECTIONS = {name: field.annotation for name, field in params.Params.model_fields.items()}
+
+
+def imported(path: Path) -> set[Path]:
+    """Modules of this repository that a module imports, and the packages they lie in."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        candidates = [ROOT.joinpath(*parts).with_suffix(".py")]
+        candidates += [ROOT.joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+        found |= {candidate for candidate in candidates if candidate.is_file()}
+    return found
+
+
+def closure(path: Path) -> set[str]:
+    """All modules a stage's code consists of, relative to the root."""
+    found, open_ends = set(), {path, path.parent / "__init__.py"}
+    while open_ends:
+        found |= open_ends
+        open_ends = set().union(*(imported(module) for module in open_ends)) - found
+    return {module.relative_to(ROOT).as_posix() for module in found}
+
+
+def settings_call(stage: str) -> list[str]:
+    """Sections a stage asks for, from its call of `stages.settings`."""
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "stages.settings"
+    ]
+    (call,) = calls
+    return [argument.value for argument in call.args[1:]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_modules_a_stage_imports(stage):
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert declared == closure(ROOT / "stages" / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_sections_a_stage_asks_for(stage):
+    assert STAGES[stage]["params"] == settings_call(stage)
+
+
+def test_every_section_is_read_by_one_stage():
+    assert sorted(section for stage in STAGES.values() for section in stage["params"]) == sorted(SECTIONS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_of_a_section_is_read(stage):
+    text = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8")
+    names = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+    for section in STAGES[stage]["params"]:
+        if f"**{section}_params.model_dump()" in text:  # handed over whole, as keyword arguments
+            continue
+        assert set(SECTIONS[section].model_fields) - {"duration"} <= names, section  # duration: in Data.samples
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_data_paths_are_arguments_of_the_command(stage):
+    spec = STAGES[stage]
+    paths = [dep for dep in spec["deps"] if not dep.endswith(".py")]
+    for kind in ("outs", "metrics", "plots"):
+        paths += [next(iter(out)) if isinstance(out, dict) else out for out in spec.get(kind, [])]
+    arguments = spec["cmd"].split()
+    for path in paths:
+        assert any(path == argument or path.startswith(f"{argument}/") for argument in arguments), path
+
+
+def test_no_module_builds_paths_from_where_it_lies():
+    for folder in ("stages", "tonesift"):
+        for module in (ROOT / folder).rglob("*.py"):
+            text = module.read_text(encoding="utf-8")
+            assert "__file__" not in text, module
+            assert "DVC_ROOT" not in text, module
+
+
+def test_the_library_knows_neither_dvc_nor_the_stages():
+    for module in (ROOT / "tonesift").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"dvc", "dvclive", "optuna", "stages"}, module
