@@ -7,7 +7,7 @@ export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: repro test lint format bench pictures clean help
+.PHONY: repro report test lint format bench pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
@@ -17,7 +17,7 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
 test: .venv/installed  ## run all tests
-	@python -m pytest $(TESTS)
+	@python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: .venv/installed-dev  ## check style and formatting
 	@ruff check .
@@ -27,13 +27,18 @@ format: .venv/installed-dev  ## mend style and formatting where that can be done
 	@ruff check --fix .
 	@ruff format .
 
+report: .venv/installed  ## write plots/report.html and models/README.md, and say what to change next
+	@dvc repro --quiet
+	@python -m stages.report plots/report.html models/README.md
+
 bench: .venv/installed  ## measure what the README says about speed (about ten minutes)
 	@python -m benchmarks.training
 	@python -m benchmarks.data
+	@python -m benchmarks.evaluation
 	@python -m benchmarks.overhead
 
 pictures: .venv/installed  ## copy the pictures the README shows from plots/ to docs/
-	@cp plots/evaluate/graph2.png plots/evaluate/training.png docs/
+	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/
 
 schema: .venv/installed  ## write the JSON schema of params.yaml
 	@python -m tonesift.params > params.schema.json

@@ -39,6 +39,7 @@ def draw_facts(data: params.Data, count: int, seed: int) -> recordings.Facts:
     tones = len(data.frequencies)
     if data.task == "fixed":
         phases, amplitudes = np.tile(data.phases, (count, 1)), np.tile(data.amplitudes, (count, 1))
+        second_moment = float(np.mean(np.square(data.amplitudes)))
     else:
         phases = np.stack([signals.draw_phases(signals.stream(seed, "phases", i), tones) for i in range(count)])
         drawn = [
@@ -46,11 +47,13 @@ def draw_facts(data: params.Data, count: int, seed: int) -> recordings.Facts:
             for i in range(count)
         ]
         amplitudes = np.stack(drawn)
+        second_moment = signals.uniform_second_moment(*data.amplitude_range)
     return recordings.Facts(
         sampling_rate=data.sampling_rate,
         frequencies=tuple(data.frequencies),
         phases=phases,
         amplitudes=amplitudes,
+        second_moment=second_moment,
         noise_std=data.noise_std,
         task=data.task,
         seed=seed,

@@ -178,6 +178,7 @@ def origin(split: windows.Split, facts: recordings.Facts) -> dict[str, Any]:
         "sampling_rate": facts.sampling_rate,
         "frequencies": list(facts.frequencies),
         "noise_std": facts.noise_std,
+        "second_moment": facts.second_moment,
         "task": facts.task,
         "sequence_length": split.sequence_length,
         "step_size": split.step_size,

@@ -26,6 +26,22 @@ SMALL = {
     "train": {"epochs": 2, "learning_rate": 0.01},
 }
 
+# Arguments of each stage, as in dvc.yaml.
+PATHS = {
+    "generate": ("data/train.h5", "data/test.h5"),
+    "prepare": ("data/train.h5", "data/windows.h5"),
+    "train": ("data/train.h5", "data/windows.h5", "models/model.safetensors", "metrics/train"),
+    "evaluate": (
+        "data/train.h5",
+        "data/windows.h5",
+        "data/test.h5",
+        "models/model.safetensors",
+        "metrics/train/plots",
+        "metrics/evaluate",
+        "plots/evaluate",
+    ),
+}
+
 
 def require(program: str, package: str) -> str:
     """Path of a program, or a skip that says what to install; a failure where every test is required."""

@@ -10,6 +10,8 @@ import torch
 import yaml
 from conftest import Workspace
 
+from tonesift import filters
+
 NEW_BITS = "metrics/run.json"
 
 
@@ -93,11 +95,44 @@ def test_the_model_names_its_build_and_the_clock_names_the_model(built):
 def test_metrics_are_few_and_the_table_has_a_row_for_each_tone(built):
     content = json.loads(built.read("metrics/evaluate/metrics.json"))
     assert 5 <= sum(map(len, content.values())) <= 15
+    assert set(content) == {"test", "limit", "best_filter"}
+    assert content["limit"]["share"] == pytest.approx(content["test"]["r2"] / content["limit"]["r2"], rel=1e-5)
     rows = list(csv.DictReader(io.StringIO(built.read("metrics/evaluate/tones.csv"))))
     assert [row["tone"] for row in rows] == ["all", "tone_1", "tone_2"]
     assert [row["frequency_hz"] for row in rows] == ["", "2.0", "5.0"]
     assert float(rows[0]["r2"]) == content["test"]["r2"]
     assert max(float(row["mse"]) for row in rows[1:]) == content["test"]["worst_tone_mse"]
+
+
+def table(workspace, name):
+    return list(csv.DictReader(io.StringIO(workspace.read(f"metrics/evaluate/{name}.csv"))))
+
+
+def test_the_comparison_has_every_estimator_in_both_contexts(built):
+    rows = table(built, "comparison")
+    for context in ("20 samples", "all the past"):
+        names = {row["name"] for row in rows if row["context"] == context}
+        assert names >= {"limit", "posterior_mean", *filters.FILTERS}
+    (lstm,) = (row for row in rows if row["name"] == "lstm")
+    assert float(lstm["r2"]) == pytest.approx(metrics(built)["r2"], abs=0.01)
+    best = max(float(r["r2"]) for r in rows if r["context"] == "20 samples" and r["name"] in ("wiener", "kalman"))
+    assert json.loads(built.read("metrics/evaluate/metrics.json"))["best_filter"]["r2"] == best
+
+
+def test_the_curve_over_context_averages_to_the_figure_over_all(built):
+    rows = table(built, "context")
+    assert [row["position"] for row in rows] == [str(position) for position in range(1, 21)]
+    average = sum(float(row["lstm"]) for row in rows) / len(rows)
+    assert average == pytest.approx(metrics(built)["r2"], abs=0.01)
+
+
+def test_scores_only_gives_the_same_figures_without_the_rest(copy):
+    before = json.loads(copy.read("metrics/evaluate/metrics.json"))
+    copy.run("dvc", "exp", "run", "-S", "evaluate.detail=scores")
+    after = json.loads(copy.read("metrics/evaluate/metrics.json"))
+    assert after == {name: before[name] for name in ("test", "limit")}
+    assert {row["name"] for row in table(copy, "comparison")} == {"lstm", "limit"}
+    assert not any((copy.path / "plots" / "evaluate").iterdir())
 
 
 def test_curves_have_a_row_for_each_epoch(built):

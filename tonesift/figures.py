@@ -12,10 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import signal
+from scipy import signal, stats
 
 MIXTURE, TARGET, OUTPUT, MARK = "0.6", "#0072B2", "#D55E00", "#009E73"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+AXES = {
+    "noise_std": "standard deviation of the noise",
+    "frequency_offset_hz": "offset of all frequencies (Hz)",
+    "phase_offset_deg": "offset of one tone's phase (degrees)",
+    "amplitude": "amplitude of all tones, times what it was",
+    "clipped": "clipped at a share of the peak",
+    "missing": "share of samples missing, in bursts",
+}
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -99,8 +107,7 @@ def training(history: Mapping[str, NDArray]) -> Figure:
     figure, axes = _figure(4, f"Training: epoch {best} is kept", height=1.7, sharex=True)
     epochs = np.arange(1, len(history["train/loss"]) + 1)
     for ax, name in zip(axes[:2], ("loss", "r2"), strict=True):
-        ax.plot(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, with dropout")
-        ax.plot(epochs, history[f"validation/{name}"], color=OUTPUT, label="validation")
+        _curves(ax, history, name)
         _legend(ax)
     axes[0].set_ylabel("mean squared error")
     axes[1].set_ylabel("R²")
@@ -112,6 +119,12 @@ def training(history: Mapping[str, NDArray]) -> Figure:
         ax.axvline(best, color=MARK, ls=":", lw=1.5)
     axes[0].annotate(f" epoch {best}", (best, 1), xycoords=("data", "axes fraction"), va="top", color=MARK)
     return figure
+
+
+def _curves(ax: Axes, history: Mapping[str, NDArray], name: str) -> None:
+    epochs = np.arange(1, len(history[f"train/{name}"]) + 1)
+    ax.plot(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, with dropout")
+    ax.plot(epochs, history[f"validation/{name}"], color=OUTPUT, label="validation")
 
 
 def one_tone(
@@ -182,3 +195,164 @@ def _spacing(frequencies: Sequence[float]) -> float:
 def _shown(frequencies: Sequence[float], sampling_rate: float, samples: int) -> int:
     """Two periods of the slowest tone, in samples."""
     return int(min(samples, max(2, round(2 * sampling_rate / min(frequencies)))))
+
+
+def context(curves: Mapping[str, NDArray]) -> Figure:
+    """R^2 of several estimators at each position of a window, by label, shape (L,) each."""
+    figure, (ax,) = _figure(1, "What context buys: R² at each sample since the start", height=4.2)
+    _context(ax, curves)
+    _legend(ax)
+    return figure
+
+
+def _context(ax: Axes, curves: Mapping[str, NDArray]) -> None:
+    for index, (label, curve) in enumerate(curves.items()):
+        ax.plot(np.arange(1, len(curve) + 1), curve, label=label, **_line(index) | {"lw": 2 if index < 2 else 1.3})
+    low = min(float(curve.min()) for curve in curves.values())
+    ax.set(xlabel="samples read since the start of the window", ylabel="R² over all tones", ylim=(max(low, -0.3), 1.02))
+
+
+def scatter(target: NDArray, output: NDArray) -> Figure:
+    """Density of outputs over targets, any equal shapes."""
+    figure = Figure(figsize=(6, 5.2), dpi=110, layout="constrained")
+    ax = figure.subplots()
+    drawn = ax.hexbin(target.ravel(), output.ravel(), gridsize=60, bins="log", cmap="cividis", mincnt=1)
+    span = [float(target.min()), float(target.max())]
+    ax.plot(span, span, color=OUTPUT, ls="--", label="perfect")
+    ax.set(xlabel="target", ylabel="output", title="Output against target")
+    ax.legend(loc="upper left")
+    figure.colorbar(drawn, label="samples")
+    return figure
+
+
+def errors(error: NDArray) -> Figure:
+    """Distribution of errors, any shape, beside a normal one of the same spread, and their Q-Q plot."""
+    figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    flat = np.sort(error.ravel().astype(np.float64))
+    left.hist(flat, bins=80, density=True, color=MIXTURE)
+    at = np.linspace(flat[0], flat[-1], 300)
+    left.plot(at, stats.norm.pdf(at, flat.mean(), flat.std() or 1.0), color=OUTPUT, label="normal")
+    left.set(xlabel="error", ylabel="density", title=f"Errors: mean {flat.mean():.3f}, std {flat.std():.3f}")
+    left.legend()
+    shown = flat[np.linspace(0, flat.size - 1, min(flat.size, 400)).astype(int)]
+    expected = stats.norm.ppf((np.arange(len(shown)) + 0.5) / len(shown)) * flat.std() + flat.mean()
+    right.plot(expected, shown, ".", color=TARGET, ms=4)
+    right.plot(expected, expected, color=OUTPUT, ls="--")
+    right.set(xlabel="quantile of the normal distribution", ylabel="quantile of the errors", title="Q-Q")
+    return figure
+
+
+def tones_bars(frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> Figure:
+    """R^2 of each tone as bars, one group a tone, one bar for each label."""
+    figure, (ax,) = _figure(1, "R² of each tone", height=3.2)
+    _bars(ax, frequencies, values)
+    _legend(ax)
+    return figure
+
+
+def _bars(ax: Axes, frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> None:
+    width = 0.8 / len(values)
+    for index, (label, scores) in enumerate(values.items()):
+        at = np.arange(len(frequencies)) + (index - (len(values) - 1) / 2) * width
+        ax.bar(at, scores, width * 0.92, label=label, color=PALETTE[index], hatch=("", "//", "..", "xx")[index % 4])
+    ax.set_axisbelow(True)
+    ax.set_xticks(range(len(frequencies)), [f"{frequency:g} Hz" for frequency in frequencies])
+    ax.set_ylabel("R²")
+
+
+def spectra(target: NDArray, output: NDArray, frequencies: Sequence[float], sampling_rate: float) -> Figure:
+    """Power spectra of target, output and residual, one panel for each tone; signals (K, N)."""
+    figure, axes = _figure(len(target), "Spectrum of each tone's target, output and error", height=1.7, sharex=True)
+    for ax, wanted, given, frequency in zip(axes, target, output, frequencies, strict=True):
+        lines = {
+            "target": (wanted, TARGET, "--"),
+            "output": (given, OUTPUT, "-"),
+            "error": (given - wanted, "0.4", ":"),
+        }
+        for label, (values, colour, style) in lines.items():
+            at, density = signal.periodogram(values.astype(np.float64), sampling_rate, window="hann")
+            ax.semilogy(at[1:], density[1:] + 1e-12, color=colour, ls=style, lw=1.1, label=label)
+        ax.set(ylabel=f"{frequency:g} Hz", xlim=(0, 3 * max(frequencies)), ylim=(1e-7, None))
+    axes[-1].set_xlabel("frequency (Hz)")
+    _legend(axes[0])
+    return figure
+
+
+def long_stretch(targets: NDArray, outputs: NDArray, frequencies: Sequence[float], sampling_rate: float) -> Figure:
+    """Target and output of each tone over a whole recording; signals (K, N)."""
+    figure, axes = _figure(len(targets), "A whole recording: target and output", height=1.5, sharex=True)
+    time = np.arange(targets.shape[1]) / sampling_rate
+    for ax, target, output, frequency in zip(axes, targets, outputs, frequencies, strict=True):
+        ax.plot(time, target, color=TARGET, lw=1, ls="--", label="target")
+        ax.plot(time, output, color=OUTPUT, lw=0.6, label="output")
+        ax.set_ylabel(f"{frequency:g} Hz")
+    axes[-1].set_xlabel("time (s)")
+    _legend(axes[0])
+    return figure
+
+
+def robustness(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
+    """R^2 against each perturbation, one panel each; rows have `perturbation`, `value`, `estimator`, `r2`."""
+    names = list(dict.fromkeys(row["perturbation"] for row in rows))
+    figure = Figure(figsize=(9.5, 2.7 * -(-len(names) // 2) + 0.8), dpi=110, layout="constrained")
+    figure.suptitle("Robustness: R² where the recording is not what was trained on")
+    axes = figure.subplots(-(-len(names) // 2), 2, squeeze=False, sharey=True).ravel()
+    for ax, name in zip(axes, names, strict=False):
+        for index, (estimator, label) in enumerate(labels.items()):
+            points = [
+                (row["value"], row["r2"])
+                for row in rows
+                if (row["perturbation"], row["estimator"]) == (name, estimator)
+            ]
+            ax.plot(*zip(*points, strict=True), **_line(index), marker="os^D"[index % 4], ms=4, label=label)
+        ax.set(xlabel=AXES.get(name, name), ylim=(-0.6, 1.05))
+        ax.axhline(0, color="0.7", lw=0.8)
+        ax.grid(alpha=0.3)
+    for ax in axes[: len(names) : 2]:
+        ax.set_ylabel("R²")
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def overview(
+    detail: tuple[NDArray, NDArray, NDArray],
+    sampling: tuple[Sequence[float], float],
+    history: Mapping[str, NDArray],
+    curves: Mapping[str, NDArray],
+    values: Mapping[str, Sequence[float]],
+    error: NDArray,
+) -> Figure:
+    """One page: a tone in detail, training, context, R^2 of each tone, errors.
+
+    Parameters
+    ----------
+    detail : tuple of ndarray, shape (n,)
+        Mixture, target and output of one tone.
+    sampling : tuple
+        Frequencies in Hz and sampling rate in Hz.
+    history, curves, values, error
+        As for `training`, `context`, `tones_bars` and `errors`.
+    """
+    figure = Figure(figsize=(11.7, 8.3), dpi=110, layout="constrained")  # A4, landscape
+    axes = figure.subplot_mosaic([["detail"] * 6, ["loss"] * 3 + ["context"] * 3, ["bars"] * 3 + ["errors"] * 3])
+    frequencies, rate = sampling
+    _overlay(axes["detail"], *detail, rate)
+    axes["detail"].set(xlabel="time (s)", title="One tone in detail")
+    _curves(axes["loss"], history, "loss")
+    best = int(np.argmin(history["validation/loss"])) + 1
+    axes["loss"].axvline(best, color=MARK, ls=":", label=f"epoch {best}, kept")
+    axes["loss"].set(xlabel="epoch", ylabel="mean squared error", title="Training")
+    _context(axes["context"], curves)
+    axes["context"].set_title("What context buys")
+    _bars(axes["bars"], frequencies, values)
+    axes["bars"].set_title("R² of each tone")
+    axes["errors"].hist(error.ravel(), bins=80, density=True, color=MIXTURE)
+    axes["errors"].set(xlabel="error", ylabel="density", title="Errors")
+    for name, columns in {"detail": 1, "loss": 1, "context": 2, "bars": 1}.items():
+        axes[name].legend(fontsize="small", ncols=columns)
+    for ax in axes.values():
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -117,6 +117,9 @@ class Train(Section):
 class Evaluate(Section):
     """Section `evaluate`: how the model is judged."""
 
+    detail: Literal["scores", "full"] = _field(
+        "scores: the figures experiments are compared by; full: also the classical filters, robustness and all pictures"
+    )
     batch_size: Count = _field("windows in one pass through the model; more is faster and takes more memory")
     device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one")
 
@@ -153,12 +156,14 @@ def load(path: str | Path, *sections: str) -> list[Any]:
     """
     values = _read(Path(path))
     try:
-        params = Params.model_validate(values)
+        found, mistakes = dict(Params.model_validate(values)), []
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {_explain(details)}" for details in error.errors())) from error
-    if found := conflicts(params):
-        raise InputError("\n".join(f"{path}: {conflict}" for conflict in found))
-    return [getattr(params, section) for section in sections]
+        mistakes = [_explain(details) for details in error.errors()]
+        found = _sound_sections(values, {details["loc"][0] for details in error.errors() if details["loc"]})
+    mistakes += conflicts(**{name: found.get(name) for name in ("data", "prepare")})
+    if mistakes:
+        raise InputError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    return [found[section] for section in sections]
 
 
 def _read(path: Path) -> Any:
@@ -171,6 +176,14 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
 
 
+def _sound_sections(values: Any, unsound: set[int | str]) -> dict[str, Section]:
+    """Sections without a mistake of their own."""
+    if not isinstance(values, dict):
+        return {}
+    names = [name for name in Params.model_fields if name in values and name not in unsound]
+    return {name: Params.model_fields[name].annotation.model_validate(values[name]) for name in names}
+
+
 def _explain(details: ErrorDetails) -> str:
     key = ".".join(str(part) for part in details["loc"]) or "the file"
     if details["type"] == "missing":
@@ -181,9 +194,10 @@ def _explain(details: ErrorDetails) -> str:
     return f"{key}: got {details['input']!r}, but {rule}"
 
 
-def conflicts(params: Params) -> list[str]:
-    """Settings that are fine by themselves but cannot work together, one sentence for each."""
-    return [*_data_conflicts(params.data), *_window_conflicts(params.data, params.prepare)]
+def conflicts(data: Data | None, prepare: Prepare | None) -> list[str]:
+    """Settings that are fine by themselves but cannot work together, one sentence for each; None is not looked at."""
+    found = _data_conflicts(data) if data else []
+    return found + _window_conflicts(data, prepare) if data and prepare else found
 
 
 def _data_conflicts(data: Data) -> list[str]:

@@ -38,6 +38,8 @@ class Facts:
         Hz, one for each of the K tones.
     phases, amplitudes : ndarray, shape (R, K)
         Degrees; amplitude of each tone before the mean over tones is taken.
+    second_moment : float
+        Expected square of an amplitude under the task: what an estimator may be told of amplitudes beforehand.
     noise_std : float
         Standard deviation of the noise in the mixture.
     task : str
@@ -50,6 +52,7 @@ class Facts:
     frequencies: tuple[float, ...]
     phases: NDArray[np.float64]
     amplitudes: NDArray[np.float64]
+    second_moment: float
     noise_std: float
     task: str
     seed: int
@@ -207,6 +210,7 @@ def _read_facts(file: h5py.File) -> Facts:
         frequencies=tuple(float(frequency) for frequency in attributes["frequencies"]),
         phases=attributes["phases"],
         amplitudes=attributes["amplitudes"],
+        second_moment=float(attributes["second_moment"]),
         noise_std=float(attributes["noise_std"]),
         task=str(attributes["task"]),
         seed=int(attributes["seed"]),

@@ -179,12 +179,51 @@ def predict(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers
         yield from run(work, batches[begin : begin + 8])
 
 
-def score(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers) -> list[Tally]:
-    """Tally of each tone over every example and step; parameters as for `predict`."""
-    count = sequences.tones
-    tallies = [Tally()] * count
+class Scores(NamedTuple):
+    """Tally of each tone, and the squared error (K, L) at each position of a window, averaged over the windows."""
+
+    tallies: list[Tally]
+    position_mse: NDArray[np.float64]
+
+
+def score(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers) -> Scores:
+    """Judge a model on every example; parameters as for `predict`."""
+    tallies = [Tally()] * sequences.tones
+    squares = np.zeros((sequences.tones, sequences.length))
     for examples, target, output in predict(model, sequences, batch_size, run):
-        for tone in range(count):
-            chosen = examples % count == tone
-            tallies[tone] += tally(target[:, chosen], output[:, chosen])
-    return tallies
+        for tone in range(sequences.tones):
+            chosen = examples % sequences.tones == tone
+            wanted, given = target[:, chosen], output[:, chosen]
+            tallies[tone] += tally(wanted, given)
+            squares[tone] += np.square(given - wanted, dtype=np.float64).sum(axis=1)
+    return Scores(tallies, squares / max(len(sequences.windows), 1))
+
+
+def stitched(model: ToneLSTM, signals: Signals, length: int, batch_size: int, run: Workers) -> NDArray[np.float32]:
+    """Outputs over whole recordings: windows laid end to end, each from a reset state.
+
+    Parameters
+    ----------
+    model : ToneLSTM
+        On the device of `signals`.
+    signals : Signals
+        R recordings of N samples.
+    length : int
+        L, at most N. Where N is no multiple of it, a last window that ends with the recording fills the rest.
+    batch_size, run
+        As for `predict`.
+
+    Returns
+    -------
+    ndarray, shape (R, K, N)
+    """
+    count, samples = signals.mixture.shape
+    firsts = np.unique(np.append(np.arange(0, samples - length + 1, length), samples - length))
+    windows = np.stack([np.repeat(np.arange(count), len(firsts)), np.tile(firsts, count)], axis=1)
+    chosen = Sequences(signals, windows, length)
+    passed = [output for _, _, output in predict(model, chosen, batch_size, run)]
+    outputs = np.concatenate(passed, axis=1).T.reshape(count, len(firsts), chosen.tones, length)
+    whole = np.empty((count, chosen.tones, samples), dtype=np.float32)
+    for index in reversed(range(len(firsts))):  # so that earlier windows overwrite the last one where they meet
+        whole[:, :, firsts[index] : firsts[index] + length] = outputs[:, index]
+    return whole

@@ -87,6 +87,22 @@ def draw_amplitudes(generator: np.random.Generator, tones: int, low: float, high
     return generator.uniform(low, high, tones)
 
 
+def uniform_second_moment(low: float, high: float) -> float:
+    """Second moment E[A^2] of an amplitude drawn from U(low, high), in the amplitude's unit squared.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the range; equal ends mean a fixed amplitude.
+
+    Returns
+    -------
+    float
+        ``(low^2 + low high + high^2) / 3``.
+    """
+    return (low**2 + low * high + high**2) / 3
+
+
 def mix(tones: NDArray[np.float64], noise_std: float, generator: np.random.Generator) -> NDArray[np.float64]:
     """Mean of the tones plus white Gaussian noise.
 

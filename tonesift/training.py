@@ -174,7 +174,7 @@ def fit(
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
             seen, norm = _epoch(step, _batches(order.permutation(len(train)), batch_size), number, on_step)
-            checked = sum(score(model, validation, VALIDATION_BATCH, run), Tally())
+            checked = sum(score(model, validation, VALIDATION_BATCH, run).tallies, Tally())
             _check_finite(checked.mse, number)
             since = 0 if checked.mse < best else since + 1
             if since == 0:

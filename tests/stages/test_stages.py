@@ -12,21 +12,8 @@ import termios
 import time
 
 import pytest
+from conftest import PATHS
 
-PATHS = {
-    "generate": ("data/train.h5", "data/test.h5"),
-    "prepare": ("data/train.h5", "data/windows.h5"),
-    "train": ("data/train.h5", "data/windows.h5", "models/model.safetensors", "metrics/train"),
-    "evaluate": (
-        "data/train.h5",
-        "data/windows.h5",
-        "data/test.h5",
-        "models/model.safetensors",
-        "metrics/train/plots",
-        "metrics/evaluate",
-        "plots/evaluate",
-    ),
-}
 OUTPUTS = {
     "generate": ("data/train.h5", "data/test.h5"),
     "prepare": ("data/windows.h5",),

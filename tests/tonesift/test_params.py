@@ -79,9 +79,11 @@ def test_a_mistake_is_one_line_with_key_value_and_rule(path, values, message):
 
 def test_all_mistakes_are_told_at_once(path):
     change_params(path, {"train": {"epochs": 0}, "model": {"hidden_size": -1, "colour": 3}})
+    change_params(path, {"data": {"frequencies": [1.0, 3.0, 600.0, 7.0]}, "prepare": {"fold": 7}})
     with pytest.raises(InputError, match=r"train\.epochs") as caught:
         params.load(path, "data")
-    assert len(str(caught.value).splitlines()) == 3
+    keys = [line.split(": ")[1] for line in str(caught.value).splitlines()]
+    assert keys == ["model.hidden_size", "model.colour", "train.epochs", "data.frequencies", "prepare.fold"]
 
 
 def test_a_missing_parameter_is_named(path):

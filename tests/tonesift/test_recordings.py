@@ -10,7 +10,7 @@ from tonesift.errors import InputError
 
 @pytest.fixture
 def facts():
-    return recordings.Facts(100.0, (2.0, 5.0), np.zeros((3, 2)), np.ones((3, 2)), 0.1, "fixed", 1)
+    return recordings.Facts(100.0, (2.0, 5.0), np.zeros((3, 2)), np.ones((3, 2)), 1.0, 0.1, "fixed", 1)
 
 
 @pytest.fixture

@@ -47,8 +47,24 @@ def test_scores_do_not_depend_on_threads_and_cover_everything(chosen, pieces):
         output = model(inputs).numpy()
     for tone in range(2):
         expected = tally(target[:, tone::2].numpy(), output[:, tone::2])
-        assert vars(found[tone]) == pytest.approx(vars(expected), rel=1e-5)
-    assert sum(found, Tally()).count == len(chosen) * 20
+        assert vars(found.tallies[tone]) == pytest.approx(vars(expected), rel=1e-5)
+        squares = np.mean((target[:, tone::2].numpy() - output[:, tone::2]) ** 2, axis=1)
+        assert found.position_mse[tone] == pytest.approx(squares, rel=1e-5)
+    assert sum(found.tallies, Tally()).count == len(chosen) * 20
+
+
+@pytest.mark.parametrize("samples", [20, 200, 207])
+def test_stitched_outputs_are_those_of_windows_laid_end_to_end(samples):
+    data = Signals(torch.randn(3, samples), torch.randn(3, 2, samples))
+    model = ToneLSTM(2, 8, 1, 0.0)
+    with sequences.workers(CPU, 2) as run:
+        found = sequences.stitched(model, data, 20, 16, run)
+    assert found.shape == (3, 2, samples)
+    for first, begin in [(n, n) for n in range(0, samples - 19, 20)] + [(samples - 20, samples - samples % 20)]:
+        inputs, _ = Sequences(data, np.array([[1, first]]), 20).batch(np.arange(2))
+        with torch.no_grad():
+            expected = model(inputs).numpy().T[:, begin - first :]
+        assert np.allclose(found[1, :, begin : first + 20], expected, atol=1e-6)
 
 
 def test_workers_restore_the_number_of_threads():

@@ -77,7 +77,7 @@ def test_the_best_epochs_weights_are_kept_and_patience_ends_it(parts):
     assert len(epochs) == best + 3
     lowest = min(epoch.validation.mse for epoch in epochs)
     with sequences.workers(CPU, 1) as run:
-        kept = sum(sequences.score(model, parts[1], training.VALIDATION_BATCH, run), training.Tally())
+        kept = sum(sequences.score(model, parts[1], training.VALIDATION_BATCH, run).tallies, training.Tally())
     assert kept.mse == lowest
 
 

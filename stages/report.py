@@ -1,0 +1,104 @@
+"""The report and the model card, made from what the pipeline wrote; not a stage of it, `make report` runs it.
+
+python -m stages.report plots/report.html models/README.md
+"""
+
+import argparse
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import stages
+from stages.evaluate import read_history
+from tonesift import card, diagnosis, params, report
+from tonesift import model as models
+from tonesift.atomic import replacing
+from tonesift.errors import InputError
+
+MODEL, CURVES, TABLES = Path("models/model.safetensors"), Path("metrics/train/plots"), Path("metrics/evaluate")
+PICTURES = Path("plots/evaluate")
+CAPTIONS = {
+    "overview": "One page of everything.",
+    "graph2": "Every tone: mixture, target and output over two periods of the slowest tone.",
+    "graph1": "One tone in detail. Each window starts from nothing, so the output jumps at its edges.",
+    "context": "What context buys: R² at each sample since the start of a window, beside its rivals.",
+    "training": "Training curves; the dotted line is the epoch that was kept.",
+    "tones": "R² of each tone beside the best possible.",
+    "robustness": "R² where the recording is not what was trained on.",
+    "scatter": "Output against target; the colour counts samples, on a logarithmic scale.",
+    "errors": "Distribution of the errors, and their quantiles against those of a normal distribution.",
+    "spectra": "Spectrum of target, output and error of each tone.",
+    "long": "A whole recording.",
+    "data": "The test recording: mixture, tones and spectrum.",
+    "spectrogram": "Spectrogram of the mixture.",
+}
+
+
+def write_report(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write both, and say the diagnosis with what to change next."""
+    sections = {name: section.model_dump() for name, section in load_params(arguments.params).items()}
+    _, facts = models.load(MODEL)
+    tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
+    limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
+    scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
+    found = diagnosis.diagnose(read_history(CURVES), scores, limit, sections)
+    digest = models.digest(MODEL)
+    content = report.Content(
+        comparison=comparison,
+        tones=tones,
+        uncertainty=read_uncertainty(),
+        diagnosis=dataclasses.asdict(found),
+        pictures=[
+            report.Picture(PICTURES / f"{name}.png", caption, f"Picture: {caption}")
+            for name, caption in CAPTIONS.items()
+            if (PICTURES / f"{name}.png").is_file()
+        ],
+        params=sections,
+        origin={"model (MD5)": digest, **facts["build"]},
+        reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
+    )
+    write(arguments.page, report.render(content))
+    write(arguments.card, card.render(facts, tones, comparison, digest=digest))
+    print(f"Diagnosis: {found.verdict}")
+    print(*found.sentences, sep="\n")
+    print("To try next:", *found.commands, sep="\n  ")
+    print(f"Report: {arguments.page}    Model card: {arguments.card}")
+    return {}
+
+
+def load_params(path: Path) -> dict[str, params.Section]:
+    """All sections of the parameters, by name."""
+    names = list(params.Params.model_fields)
+    return dict(zip(names, params.load(path, *names), strict=True))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that stage `evaluate` wrote."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: run `make repro`, or `git checkout metrics`")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_uncertainty() -> dict[str, Any]:
+    """Intervals and paired comparisons, as far as there are any."""
+    intervals = [row for row in read_csv(TABLES / "uncertainty.csv") if row.get("low")]
+    paired = [row for row in read_csv(TABLES / "paired.csv") if row.get("low")]
+    return {
+        "r2": {row["tone"]: [float(row["r2"]), float(row["low"]), float(row["high"])] for row in intervals},
+        "paired": [row | {"rival": row["label"], "p": row["wilcoxon_p"]} for row in paired],
+    }
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    command = stages.parser(__doc__)
+    command.add_argument("page", type=Path, help="where to write the report, HTML")
+    command.add_argument("card", type=Path, help="where to write the model card, Markdown")
+    stages.main(write_report, command.parse_args())

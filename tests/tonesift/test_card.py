@@ -1,0 +1,150 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from tonesift import card
+from tonesift import model as models
+from tonesift.errors import InputError
+
+FACTS = {
+    "frequencies": [1.0, 3.0, 5.0, 7.0],
+    "sampling_rate": 1000.0,
+    "noise_std": 0.1,
+    "second_moment": 1.0,
+    "task": "fixed",
+    "sequence_length": 50,
+    "step_size": 1,
+    "center": 0.25,
+    "scale": 2.0,
+    "model": {"hidden_size": 8, "num_layers": 2, "dropout": 0.2},
+    "train": {
+        "epochs": 50,
+        "batch_size": 64,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "weight_decay": 1e-5,
+        "seed": 1,
+    },
+    "build": {"torch": "2.13.0+cpu", "processor": "x86_64 AVX512"},
+    "summary": {
+        "best_epoch": 14,
+        "step": 29,
+        "train": {"loss": 0.221569, "r2": 0.55845},
+        "validation": {"loss": 0.229646, "r2": 0.543446},
+    },
+}
+ROWS = [
+    {"tone": "all", "frequency_hz": "", "r2": "0.536404", "mse": "0.231956", "rmse": "0.481618", "snr_gain_db": "inf"},
+    {"tone": "tone_1", "frequency_hz": "1.0", "r2": 0.747613, "mse": 0.126795, "rmse": 0.356, "snr_gain_db": 11.2},
+]
+COMPARISON = [
+    {"name": "lstm", "label": "LSTM", "context": "50 samples", "causal": "yes", "told": "", "r2": 0.536, "mse": 0.232},
+    {"name": "mean", "label": "mean|*x*", "context": "50 samples", "causal": "yes", "told": "", "r2": None, "mse": ""},
+    {"name": "limit", "label": "best", "context": "50 samples", "causal": "yes", "told": "f", "r2": 0.589, "mse": 0.2},
+]
+
+
+def test_the_card_names_data_training_and_limits():
+    text = card.render(FACTS, ROWS, COMPARISON, digest="53b6f1bb966c")
+    for words in (
+        "2 LSTM layers of 8 units",
+        "the mean of 4 sines of 1, 3, 5 and 7 Hz",
+        "epoch 14 of 29",
+        "validation loss 0.2296 (R² 0.543)",
+        "`53b6f1bb966c…`",
+        "PyTorch 2.13.0+cpu on a processor of the kind x86_64 AVX512",
+        "1, 3, 5 and 7 Hz at 1000 Hz",
+        "reset every 50 samples** (50 ms, 5 % of a period of 1 Hz)",
+        "standard deviation 0.1",
+        "Not tested on",
+        "MIT",
+    ):
+        assert words in text
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == [
+        "Data it was trained on",
+        "Training",
+        "Figures",
+        "Limits of use",
+        "How to load it",
+        "Licence",
+    ]
+
+
+def test_the_tables_hold_the_figures_with_the_network_in_bold():
+    text = card.render(FACTS, ROWS, COMPARISON)
+    assert "| all | 0.536 | 0.2320 | 0.482 | – | – |" in text
+    assert "| 1 Hz | 0.748 | 0.1268 | 0.356 | – | 11.2 |" in text
+    best, ours, last = re.findall(r"^\| .* \| yes|^\| \*\*.*", text, re.MULTILINE)
+    assert best.startswith("| best |")
+    assert ours == "| **LSTM** | **–** | **50 samples** | **yes** | **0.536** | **0.2320** |"
+    assert last.startswith(r"| mean\|\*x\* |")
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_header():
+    for block in card.render(FACTS, ROWS, COMPARISON).split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_a_model_that_was_not_judged_has_a_card_without_figures():
+    assert "## Figures" not in card.render(FACTS, [], [])
+
+
+def test_tasks_differ_in_what_they_were_trained_for():
+    assert "Only these waveforms" in card.render(FACTS, [], [])
+    general = card.render(FACTS | {"task": "general"}, [], [])
+    assert "Only these waveforms" not in general
+    assert "Phases may be any" in general
+
+
+def test_one_tone_is_named_alone():
+    assert "1 sine of 2.5 Hz" in card.render(FACTS | {"frequencies": [2.5]}, [], [])
+
+
+@pytest.mark.parametrize(("tones", "hidden", "layers"), [(4, 128, 2), (1, 3, 1), (2, 5, 4)])
+def test_the_number_of_parameters_is_the_networks(tones, hidden, layers):
+    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.0}
+    network = models.ToneLSTM(tones, **shape)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert card.parameters(tones, **shape) == weights
+
+
+def test_the_snippet_runs_and_gives_the_networks_output(tmp_path, monkeypatch):
+    network = models.ToneLSTM(4, **FACTS["model"])
+    network.initialise(torch.Generator().manual_seed(1))
+    models.save(tmp_path / "models" / "model.safetensors", network, FACTS)
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = re.findall(r"```python\n(.*?)```", card.render(FACTS, [], []), re.DOTALL)
+    names: dict = {}
+    exec(snippet, names)  # noqa: S102 (what a reader would paste)
+    mixture = np.random.default_rng(1).normal(size=120)  # two windows and a rest
+    output = names["tone"](torch.from_numpy(mixture), 2)
+    assert output.shape == (100,)
+    for window in (slice(0, 50), slice(50, 100)):  # each window alone, its input built by hand
+        features = np.zeros((50, 1, 5), dtype=np.float32)
+        features[:, 0, 0] = (mixture[window] - 0.25) / 2
+        features[:, 0, 3] = 1
+        with torch.no_grad():
+            alone = network(torch.from_numpy(features))[:, 0]
+        torch.testing.assert_close(output[window], alone)
+
+
+def test_equal_facts_give_equal_cards():
+    assert card.render(FACTS, ROWS, COMPARISON) == card.render(FACTS, ROWS, COMPARISON)
+
+
+def test_a_missing_fact_is_one_clear_line():
+    facts = {name: value for name, value in FACTS.items() if name not in ("task", "build")}
+    with pytest.raises(InputError, match=r"model\.safetensors: its metadata has no task, build: train it anew"):
+        card.render(facts, ROWS, COMPARISON)
+
+
+@pytest.mark.parametrize("text", ["a|b", "x\ny", "*bold* _it_ <b> `c` [l]"])
+def test_text_is_escaped(text):
+    escaped = card.escape(text)
+    assert "\n" not in escaped
+    assert re.sub(r"\\(.)", r"\1", escaped) == " ".join(text.split())
+    assert not re.search(r"(?<!\\)[|*_<`\[]", escaped)

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from tonesift import comparison, filters, limits, signals
+from tonesift.recordings import Facts
+
+PHASES, AMPLITUDES = np.array([[0.0, 45.0]]), np.ones((1, 2))
+
+
+def make_facts(task="fixed", frequencies=(2.0, 5.0), noise_std=0.1, amplitudes=AMPLITUDES):
+    moment = float(np.mean(amplitudes**2))
+    return Facts(100.0, frequencies, PHASES[:, : len(frequencies)], amplitudes, moment, noise_std, task, 1)
+
+
+def make_stretches(facts, count, samples):
+    """Stretches of the fixed task's waveform from random offsets: mixture (S, T) and tones (S, K, T)."""
+    rng = np.random.default_rng(0)
+    each = zip(facts.frequencies, facts.phases[0], facts.amplitudes[0], strict=True)
+    tones = np.stack([signals.sinusoid(f, 100.0, 100 + samples, phase, a) for f, phase, a in each])
+    cut = np.stack([tones[:, offset : offset + samples] for offset in rng.integers(0, 100, count)])
+    return cut.mean(axis=1) + rng.normal(0, facts.noise_std, (count, samples)), cut
+
+
+def test_the_task_is_one_common_period():
+    task = comparison.make_task(make_facts(), 400)
+    assert task.periodic
+    assert task.tones.shape == (2, 100)
+    assert task.power == pytest.approx([0.5, 0.5])
+
+
+def test_without_a_common_period_the_limit_is_over_the_recordings_own_offsets_and_says_so():
+    task = comparison.make_task(make_facts(frequencies=(2.0, 5.037)), 400)
+    assert not task.periodic
+    assert task.tones.shape == (2, 400)
+    assert "over this recording's offsets" in comparison.limit_row(task, limits.causal(20), "20 samples").label
+
+
+def test_no_estimator_beats_the_limit_and_the_posterior_mean_reaches_it():
+    facts = make_facts(noise_std=0.3)
+    task = comparison.make_task(facts, 400)
+    mixture, tones = make_stretches(facts, 4000, 20)
+    best = comparison.limit(task, limits.causal(20)).mean()
+    rows = {row.name: row for row in comparison.rival_rows(task, mixture, tones, "20 samples")}
+    assert rows["posterior_mean"].mse.mean() == pytest.approx(best, rel=0.03)
+    for name, row in rows.items():
+        if row.causal:
+            assert row.mse.mean() > 0.97 * best, name
+
+
+def test_in_the_general_task_the_kalman_filter_reaches_the_limit_and_nobody_is_told_waveforms():
+    facts = make_facts("general")
+    task = comparison.make_task(facts, 400)
+    rng = np.random.default_rng(1)
+    phase, time = rng.uniform(0, 2 * np.pi, (3000, 2, 1)), np.arange(30) / 100
+    tones = np.sin(2 * np.pi * np.array([2.0, 5.0])[:, None] * time + phase)
+    mixture = tones.mean(axis=1) + rng.normal(0, 0.1, (3000, 30))
+    rows = {row.name: row for row in comparison.rival_rows(task, mixture, tones, "30 samples")}
+    assert set(rows) == set(filters.FILTERS)
+    assert rows["kalman"].mse.mean() == pytest.approx(comparison.limit(task, limits.causal(30)).mean(), rel=0.05)
+    assert task.power == pytest.approx([0.5, 0.5])
+
+
+def test_the_best_filter_is_causal_and_not_told_the_waveforms():
+    facts = make_facts()
+    task = comparison.make_task(facts, 400)
+    rows = comparison.rival_rows(task, *make_stretches(facts, 500, 60), "60 samples")
+    best = comparison.best_filter(rows)
+    assert best.name in ("kalman", "wiener")
+    assert best.mse.mean() <= min(row.mse.mean() for row in rows if row.causal and row.name != "posterior_mean")
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+@pytest.mark.parametrize("frequencies", [(2.5,), (2.0, 5.0)])
+def test_one_tone_and_no_noise(noise_std, frequencies):
+    facts = make_facts(frequencies=frequencies, noise_std=noise_std, amplitudes=AMPLITUDES[:, : len(frequencies)])
+    task = comparison.make_task(facts, 400)
+    mse = comparison.limit(task, limits.causal(20))
+    assert mse.shape == (len(frequencies), 20)
+    assert np.isfinite(mse).all()
+    assert (np.diff(mse.mean(axis=0)) < 0.01).all()
+
+
+def test_told_words_cover_every_fact():
+    facts = set().union(*(entry.told for entry in filters.FILTERS.values()))
+    assert facts == set(comparison.TOLD)

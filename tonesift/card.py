@@ -1,0 +1,218 @@
+"""The model card: what the network is, what it was trained on, how well it does, and where it must not be used.
+
+Markdown for the model's folder, made from the model file's own facts and from the evaluation's tables, so that no
+figure in it is typed by hand. Equal facts give equal text; it holds no time stamp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from string import Template
+from typing import Any
+
+from tonesift.errors import InputError
+
+Row = Mapping[str, Any]
+NEEDED = ("frequencies", "sampling_rate", "noise_std", "task", "sequence_length", "model", "train", "build", "summary")
+NONE = "–"  # in cells without a figure
+SPECIAL = "\\`*_{}[]<>|#~"
+
+SNIPPET = Template('''\
+```python
+import torch
+
+from tonesift.model import features, load
+
+model, facts = load("$path")
+model.eval()
+
+
+def tone(mixture: torch.Tensor, wanted: int) -> torch.Tensor:
+    """Tone number `wanted`, from 0, in a mixture (N,) sampled at $rate Hz; whole windows only."""
+    length, count = facts["sequence_length"], len(facts["frequencies"])
+    scaled = (mixture - facts["center"]) / facts["scale"]
+    windows = scaled[: len(scaled) // length * length].reshape(-1, length).T  # (L, windows)
+    selector = torch.full((windows.shape[1],), wanted)
+    with torch.inference_mode():
+        output = model(features(windows.float(), selector, count))  # (L, windows)
+    return output.T.reshape(-1)
+```''')
+
+
+def render(
+    facts: Mapping[str, Any],
+    rows: Sequence[Row],
+    comparison: Sequence[Row],
+    *,
+    path: str = "models/model.safetensors",
+    digest: str | None = None,
+) -> str:
+    """Model card as Markdown.
+
+    Parameters
+    ----------
+    facts : mapping
+        The model file's own, as `tonesift.model.load` gives them.
+    rows : sequence of mapping
+        Rows of `tones.csv`, all tones first; empty if the model was not judged yet.
+    comparison : sequence of mapping
+        Estimators with 'name', 'label', 'context', 'causal', 'told', 'r2', 'mse'; may be empty.
+    path : str
+        Where the model file is, from the top of the repository.
+    digest : str, optional
+        First digits of its MD5, by which `dvc.lock` names it.
+
+    Raises
+    ------
+    InputError
+        If a fact is missing.
+    """
+    missing = [name for name in NEEDED if name not in facts]
+    if missing:
+        raise InputError(f"{path}: its metadata has no {', '.join(missing)}: train it anew with `dvc repro train`")
+    sections = [
+        ["# tonesift: an LSTM that pulls one tone out of a mixture", *_what(facts, path, digest)],
+        ["## Data it was trained on", *_data(facts)],
+        ["## Training", *_training(facts)],
+        ["## Figures", *_figures(facts, rows, comparison)] if rows or comparison else [],
+        ["## Limits of use", *_limits(facts)],
+        ["## How to load it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(facts))],
+        ["## Licence", "MIT, as the rest of the repository; see the file `LICENSE` at its top."],
+    ]
+    return "\n\n".join(block for section in sections for block in section) + "\n"
+
+
+def _what(facts: Mapping[str, Any], path: str, digest: str | None) -> list[str]:
+    network, tones = facts["model"], len(facts["frequencies"])
+    named = f", MD5 `{digest}…`" if digest else ""
+    return [
+        f"{network['num_layers']} LSTM layers of {network['hidden_size']} units, dropout {network['dropout']:g} behind "
+        f"each, a linear head: {parameters(tones, **network):,} parameters, in float32. Input at each step is a sample "
+        f"of the mixture and a one-hot selector of the tone wanted ({1 + tones} features), output the wanted tone's "
+        "sample. It reads forwards only.",
+        f"File: `{path}` (safetensors, runs no code when loaded{named}); everything said here about data and training "
+        "is in its metadata.",
+    ]
+
+
+def parameters(tones: int, hidden_size: int, num_layers: int, **_: Any) -> int:
+    """Number of weights and biases: 4 h (inputs + h + 2) in each layer, h + 1 in the head."""
+    inputs = [1 + tones] + [hidden_size] * (num_layers - 1)
+    return sum(4 * hidden_size * (size + hidden_size + 2) for size in inputs) + hidden_size + 1
+
+
+def _data(facts: Mapping[str, Any]) -> list[str]:
+    waveforms = {
+        "fixed": "Task `fixed`: every recording has the same phases and amplitudes and differs in its noise alone.",
+        "general": "Task `general`: every recording has amplitudes and phases of its own, drawn at random.",
+    }
+    return [
+        f"Synthetic: the mean of {_sines(facts)} of {_frequencies(facts)} and white Gaussian noise "
+        f"of standard deviation {facts['noise_std']:g}, sampled at {_rate(facts)} Hz. "
+        f"{waveforms.get(facts['task'], '')}".rstrip(),
+        f"Windows of {facts['sequence_length']} samples ({_duration(facts)}), each once for every tone.",
+    ]
+
+
+def _training(facts: Mapping[str, Any]) -> list[str]:
+    settings, summary, build = facts["train"], facts["summary"], facts["build"]
+    kept = f"epoch {summary['best_epoch']} of {summary['step']}, the one of lowest validation loss"
+    validation, train = summary["validation"], summary["train"]
+    return [
+        f"Mean squared error at every sample; optimizer {settings['optimizer']}, learning rate "
+        f"{settings['learning_rate']:g}, batches of {settings['batch_size']} windows, weight decay "
+        f"{settings['weight_decay']:g}, at most {settings['epochs']} epochs. Kept is {kept}: validation loss "
+        f"{validation['loss']:.4g} (R² {validation['r2']:.3f}), training loss {train['loss']:.4g} with dropout.",
+        f"Made with PyTorch {build['torch']} on a processor of the kind {build['processor']}; seed {settings['seed']}.",
+    ]
+
+
+def _figures(facts: Mapping[str, Any], rows: Sequence[Row], comparison: Sequence[Row]) -> list[str]:
+    blocks = ["On test recordings of the same kind with noise the network has never seen:"] if rows else []
+    if rows:
+        header = ("tone", "R²", "MSE", "RMSE", "Pearson's r", "SNR gain, dB")
+        keys = (("r2", ".3f"), ("mse", ".4f"), ("rmse", ".3f"), ("correlation", ".3f"), ("snr_gain_db", ".1f"))
+        cells = [[_tone(row), *(_text(row.get(key), form) for key, form in keys)] for row in rows]
+        blocks.append(_table(header, cells, numbers=5))
+    if comparison:
+        header = ("estimator", "told", "context", "causal", "R²", "MSE")
+        ordered = sorted(comparison, key=lambda row: -_rank(row))
+        blocks += ["Beside others, best first:", _table(header, [_estimator(row) for row in ordered], numbers=2)]
+    return blocks
+
+
+def _estimator(row: Row) -> list[str]:
+    words = [escape(str(row.get(key) or NONE)) for key in ("label", "told", "context", "causal")]
+    cells = [*words, _text(row.get("r2"), ".3f"), _text(row.get("mse"), ".4f")]
+    return [f"**{cell}**" for cell in cells] if row["name"] == "lstm" else cells
+
+
+def _limits(facts: Mapping[str, Any]) -> list[str]:
+    length, lowest = facts["sequence_length"], min(facts["frequencies"])
+    share = 100 * length * lowest / facts["sampling_rate"]
+    waveforms = {
+        "fixed": "- **Only these waveforms.** Phases and amplitudes were the same in all of training: with others the "
+        "output is wrong, and nothing warns of it.",
+        "general": "- **Only amplitudes from the range trained on.** Phases may be any.",
+    }
+    points = [
+        f"- **Only these frequencies at this sampling rate**: {_frequencies(facts)} at {_rate(facts)} Hz. The selector "
+        "chooses among them; another frequency or rate needs a network of its own.",
+        waveforms.get(facts["task"], ""),
+        f"- **The state is reset every {length} samples** ({_duration(facts)}, {share:.3g} % of a period of "
+        f"{lowest:g} Hz): what came before is not used, and the first samples of a window are the poorest. It was not "
+        "trained to carry its state on.",
+        f"- **Noise**: white and Gaussian, of standard deviation {facts['noise_std']:g} beside the mean of the tones. "
+        "At other levels it still assumes this one.",
+        "- **Scaling**: the mixture must be the mean of the tones, not their sum, in the units of training.",
+        "- **Not tested on**: recordings of the real world, coloured or impulsive noise, drifting frequencies, several "
+        "channels.",
+    ]
+    return ["\n".join(point for point in points if point)]
+
+
+def _frequencies(facts: Mapping[str, Any]) -> str:
+    *others, last = [f"{frequency:g}" for frequency in facts["frequencies"]]
+    return f"{', '.join(others)} and {last} Hz" if others else f"{last} Hz"
+
+
+def _sines(facts: Mapping[str, Any]) -> str:
+    count = len(facts["frequencies"])
+    return f"{count} sine{'s' if count > 1 else ''}"
+
+
+def _rate(facts: Mapping[str, Any]) -> str:
+    return f"{facts['sampling_rate']:.10g}"
+
+
+def _duration(facts: Mapping[str, Any]) -> str:
+    return f"{1000 * facts['sequence_length'] / facts['sampling_rate']:.4g} ms"
+
+
+def _tone(row: Row) -> str:
+    frequency = row.get("frequency_hz")
+    return escape(str(row["tone"])) if frequency in (None, "") else f"{float(frequency):g} Hz"
+
+
+def _rank(row: Row) -> float:
+    number = float(row["r2"]) if row.get("r2") not in (None, "") else math.nan
+    return -math.inf if math.isnan(number) else number
+
+
+def _text(value: Any, form: str) -> str:
+    """A figure as text; a dash where there is none."""
+    if value is None or value == "" or not math.isfinite(float(value)):
+        return NONE
+    return format(float(value), form)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> str:
+    """Markdown table whose last `numbers` columns are set flush right."""
+    rule = ["---"] * (len(header) - numbers) + ["---:"] * numbers
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return "".join(f"\\{sign}" if sign in SPECIAL else sign for sign in " ".join(text.split()))

@@ -1,0 +1,247 @@
+"""The network's figures beside the best possible and beside classical filters, given the same context and all the past.
+
+Three kinds of rows: the limit (what the best estimator reaches on average, computed from the task alone), the posterior
+mean (that best estimator at work on these very recordings; fixed task only), and the filters of `tonesift.filters`.
+One recording's noise moves every measured row up or down together by more than rows next to each other differ, so
+compare the network with the posterior mean on the same recordings, and with the limit in the long run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tonesift import filters, limits, signals
+from tonesift.metrics import rounded
+from tonesift.recordings import Facts
+
+LIMIT_NUMBERS = 2_000_000  # simulated stretches times candidate offsets: about a second
+CURVES = ("lstm", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
+TOLD = {"frequencies": "frequencies", "noise_std": "noise level", "second_moment": "amplitude prior"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator in one context.
+
+    Attributes
+    ----------
+    name, label : str
+        Short name for files, full name for readers.
+    context : str
+        What it may read before it answers, in words.
+    causal : bool
+        Whether no answer depends on a later sample.
+    told : str
+        What it is told beforehand, in words.
+    mse : ndarray, shape (K, T)
+        Mean squared error of each tone at each position of a stretch.
+    """
+
+    name: str
+    label: str
+    context: str
+    causal: bool
+    told: str
+    mse: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the limits need to know of a set of recordings.
+
+    Attributes
+    ----------
+    facts : Facts
+        How the recordings were made.
+    tones : ndarray, shape (K, P), or None
+        Fixed task: one common period of the clean tones, or a recording's length of them where that is shorter.
+    periodic : bool
+        Whether `tones` is a whole period.
+    """
+
+    facts: Facts
+    tones: NDArray[np.float64] | None
+    periodic: bool
+
+    @property
+    def power(self) -> NDArray[np.float64]:
+        """Expected power of each tone, shape (K,)."""
+        if self.tones is None:
+            return np.full(len(self.facts.frequencies), self.facts.second_moment / 2)
+        return self.tones.var(axis=1)
+
+
+def make_task(facts: Facts, samples: int) -> Task:
+    """Task behind recordings of `samples` samples each.
+
+    The unknown of the fixed task is where in the tones' common period a stretch lies. Where that period is longer than
+    the recordings, it is where in the recording.
+    """
+    if facts.task != "fixed":
+        return Task(facts, None, periodic=False)
+    period = limits.common_period(facts.frequencies, facts.sampling_rate, samples)
+    each = zip(facts.frequencies, facts.phases[0], facts.amplitudes[0], strict=True)
+    tones = [signals.sinusoid(f, facts.sampling_rate, period or samples, phase, a) for f, phase, a in each]
+    return Task(facts, np.stack(tones), periodic=period is not None)
+
+
+def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean squared error (K, T) of the best estimator that has read `seen` (T,) samples at each answer.
+
+    Fixed task: the posterior mean over the offset, simulated with a stream of its own, to about 0.002 of R^2. General
+    task: the best linear one, exactly.
+    """
+    facts = task.facts
+    if task.tones is None:
+        return limits.general_mse(facts.frequencies, facts.sampling_rate, facts.noise_std, facts.second_moment, seen)
+    width = max(task.tones.shape[1], len(seen) // 2)
+    draws = 2 * int(np.clip(LIMIT_NUMBERS // width, 100, 2000) // 2)
+    generator = np.random.default_rng(0)
+    mse, _ = limits.fixed_mse(
+        task.tones, facts.noise_std, seen, draws=draws, generator=generator, periodic=task.periodic
+    )
+    return mse
+
+
+def limit_row(task: Task, seen: NDArray[np.int64], context: str) -> Row:
+    """The best possible, as a row."""
+    told = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
+    over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
+    return Row("limit", f"best possible{over}", context, causal=True, told=told, mse=limit(task, seen))
+
+
+def estimators(task: Task) -> dict[str, tuple[str, bool, str, Callable[[NDArray], NDArray]]]:
+    """Every rival by name: label, whether it is causal, what it is told, and mixtures (..., T) to tones (..., K, T)."""
+    found = {
+        name: (entry.label, entry.causal, _told(entry), _filter(name, task)) for name, entry in filters.FILTERS.items()
+    }
+    if task.tones is not None:
+        found["posterior_mean"] = ("posterior mean", True, "waveforms, noise level", _posterior(task))
+    return found
+
+
+def _told(entry: filters.Filter) -> str:
+    return ", ".join(words for fact, words in TOLD.items() if fact in entry.told) or "nothing"
+
+
+def _filter(name: str, task: Task) -> Callable[[NDArray], NDArray]:
+    facts = task.facts
+
+    def estimate(mixture: NDArray) -> NDArray:
+        return filters.separate(
+            name,
+            mixture,
+            facts.sampling_rate,
+            facts.frequencies,
+            noise_std=facts.noise_std,
+            second_moment=facts.second_moment,
+            generator=np.random.default_rng(0),
+        )
+
+    return estimate
+
+
+def _posterior(task: Task) -> Callable[[NDArray], NDArray]:
+    def estimate(mixture: NDArray) -> NDArray:
+        seen = limits.causal(mixture.shape[-1])
+        return limits.posterior_mean(mixture, task.tones, task.facts.noise_std, seen, periodic=task.periodic)
+
+    return estimate
+
+
+def rival_rows(task: Task, mixture: NDArray, targets: NDArray, context: str) -> list[Row]:
+    """Every rival on the same stretches.
+
+    Parameters
+    ----------
+    task : Task
+        What they may be told.
+    mixture, targets : ndarray, shapes (S, T) and (S, K, T)
+        Stretches, each a fresh start.
+    context : str
+        What a stretch is, in words.
+
+    Returns
+    -------
+    list of Row
+    """
+    rows = []
+    for name, (label, causal, told, estimate) in estimators(task).items():
+        error = estimate(mixture.astype(np.float64)) - targets
+        rows.append(Row(name, label, context, causal, told, np.mean(error**2, axis=0)))
+    return rows
+
+
+def is_filter(row: Row) -> bool:
+    """Whether a row is a causal filter; such may be told the frequencies but not the waveforms."""
+    return row.name in filters.FILTERS and row.causal
+
+
+def best_filter(rows: list[Row]) -> Row:
+    """The causal filter with the lowest error."""
+    return min(filter(is_filter, rows), key=lambda row: row.mse.mean())
+
+
+def in_windows(estimate: Callable[[NDArray], NDArray], length: int) -> Callable[[NDArray], NDArray]:
+    """Apply an estimator to windows laid end to end, each a fresh start, as a network with a reset state works.
+
+    Parameters
+    ----------
+    estimate : callable
+        Mixtures (S, L) to estimates (S, K, L).
+    length : int
+        L.
+
+    Returns
+    -------
+    callable
+        Mixtures (M, N), N at least L, to estimates (M, K, N). Where N is no multiple of L, a last window that ends with
+        the recording fills the rest.
+    """
+
+    def windowed(mixture: NDArray) -> NDArray:
+        count, samples = mixture.shape
+        whole = samples // length * length
+        found = estimate(mixture[:, :whole].reshape(-1, length))  # (M W, K, L)
+        parts = [found.reshape(count, -1, *found.shape[1:]).swapaxes(1, 2).reshape(count, found.shape[1], whole)]
+        if whole < samples:
+            parts.append(estimate(mixture[:, samples - length :])[:, :, whole - samples :])
+        return np.concatenate(parts, axis=2)
+
+    return windowed
+
+
+def scores(row: Row, task: Task) -> dict[str, float]:
+    """R^2 and MSE over all tones, then of each."""
+    power = task.power
+    values = {"r2": float(limits.r2(row.mse, power)), "mse": float(row.mse.mean())}
+    each = zip(limits.r2(row.mse, power, axis=1), row.mse.mean(axis=1), strict=True)
+    for number, (r2, mse) in enumerate(each, start=1):
+        values |= {f"r2_tone_{number}": float(r2), f"mse_tone_{number}": float(mse)}
+    return {name: rounded(value) for name, value in values.items()}
+
+
+def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:
+    """Every estimator in every context, best first within each context."""
+    contexts = list(dict.fromkeys(row.context for row in rows))
+    ranked = sorted(rows, key=lambda row: (contexts.index(row.context), row.mse.mean()))
+    return [
+        {
+            "name": row.name,
+            "label": row.label,
+            "context": row.context,
+            "causal": "yes" if row.causal else "no",
+            "told": row.told,
+            **scores(row, task),
+        }
+        for row in ranked
+    ]
+
+
+def curves(rows: list[Row], task: Task) -> dict[str, NDArray]:
+    """R^2 at each position (T,) for those of `CURVES` that share the first row's context, by name."""
+    same = {row.name: row for row in rows if row.context == rows[0].context}
+    return {name: limits.r2(same[name].mse, task.power, axis=0) for name in CURVES if name in same}
