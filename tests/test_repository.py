@@ -1,0 +1,114 @@
+"""What is committed fits together: lock and code, README and files, pins and imports."""
+
+import ast
+import csv
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+READER = YAML(typ="safe")  # YAML 1.2, as DVC writes it
+STAGES = READER.load(ROOT / "dvc.yaml")["stages"]
+LOCK = READER.load(ROOT / "dvc.lock")["stages"]
+PARAMS = READER.load(ROOT / "params.yaml")
+
+
+def tracked() -> set[str]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a Git checkout")
+    return set(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_lock_is_that_of_the_committed_code_and_parameters(stage):
+    locked = LOCK[stage]
+    for dep in locked["deps"]:
+        if dep["path"].endswith(".py"):
+            found = hashlib.md5((ROOT / dep["path"]).read_bytes(), usedforsecurity=False).hexdigest()
+            assert found == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
+    for section in STAGES[stage]["params"]:
+        assert locked["params"]["params.yaml"][section] == PARAMS[section], "run `make repro` and commit dvc.lock"
+
+
+def test_committed_metrics_are_those_in_the_lock():
+    outs = [out for stage in LOCK.values() for out in stage["outs"]]
+    found = {out["path"]: out["md5"] for out in outs if out["path"].endswith((".json", ".csv"))}
+    assert len(found) >= 5
+    for path, md5 in found.items():
+        assert hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest() == md5
+
+
+def test_the_readme_names_only_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", text):
+        assert (ROOT / target).exists(), target
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row) if not name.startswith("dvc repro")]
+    assert len(names) > 10
+    for name in names:
+        assert (ROOT / name).exists() or name in ("data/", "models/", "plots/"), name
+
+
+def test_no_placeholder_is_left_in_the_documents():
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert not re.findall(r"^[A-Z_]{4,}$", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
+def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9._-]+==[0-9.]+", pin) for pin in pins)
+    known = {pin.split("==")[0].replace("-", "_") for pin in pins}
+    known |= {"ruamel", "yaml", "pydantic_core", "conftest", "stages", "tonesift", "benchmarks"}
+    for path in ROOT.rglob("*.py"):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] not in ("stages", "tonesift", "benchmarks", "tests"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] in known | sys.stdlib_module_names, f"{name} in {relative}"
+
+
+def test_git_holds_no_large_and_no_generated_file():
+    for name in tracked():
+        path = ROOT / name
+        assert not path.exists() or path.stat().st_size < 1_000_000, name
+        assert Path(name).suffix not in (".h5", ".safetensors", ".pyc"), name
+
+
+def test_analytics_are_off():
+    assert "analytics = false" in (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
+
+
+def test_the_readmes_table_is_that_of_the_committed_comparison():
+    with (ROOT / "metrics" / "evaluate" / "comparison.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = ("r2", *(f"r2_tone_{number}" for number in range(1, 5)))
+    figures = {(row["told"], *(f"{float(row[key]):.3f}" for key in keys)) for row in rows}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| test R²") : text.index("\n\n", text.index("| test R²"))]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    found = [tuple(row[1:]) for row in cells if row[1]]
+    elsewhere = [row for row in found if row not in figures]
+    assert len(found) > 10
+    assert [row[1] for row in elsewhere] == [
+        "0.374",
+        "0.347",
+    ]  # the random split, see docs/LOG.md, and the guide's claim
+
+
+def test_the_model_card_is_that_of_the_committed_figures():
+    text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+    with (ROOT / "metrics" / "evaluate" / "tones.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            assert f"| {float(row['r2']):.3f} | {float(row['mse']):.4f} |" in text
+    model = next(out for out in LOCK["train"]["outs"] if out["path"] == "models/model.safetensors")
+    assert model["md5"][:12] in text
