@@ -8,26 +8,26 @@ import argparse
 import csv
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import stages
-from tonesift import comparison, figures, limits, recordings, sequences, tables, uncertainty, windows
+from tonesift import comparison, limits, recordings, sequences, tables, windows
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.comparison import Row
 from tonesift.errors import InputError
 from tonesift.metrics import rounded
 
+if TYPE_CHECKING:
+    from tonesift.examination import Examination
+
 PARALLEL = 8  # batches at a time, at most
-RIVAL_STRETCHES = 20_000  # windows the filters are judged on, at most
-RIVAL_SAMPLES = 200_000  # samples, recordings together, they are judged on with all the past, at most
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -52,11 +52,14 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         task = comparison.make_task(test.facts, test.samples)
         tones = tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, target, mixture)
         ours = Row("lstm", "LSTM", judge.context, causal=True, told="nothing: learnt", mse=scored.position_mse)
-        limit = comparison.limit_row(task, limits.causal(judge.length), judge.context)
-        found = Findings(task, tones, [ours, limit])
+        own = [ours, comparison.limit_row(task, limits.causal(judge.length), judge.context)]
+        more = None
         if settings.detail == "full":
-            examine(found, judge, every, mixture, target, history)
-    write(arguments, found)
+            from tonesift import examination  # two seconds of imports that scores need not wait for
+
+            subject = examination.Subject(judge.estimate, judge.length, judge.context, tones, history)
+            more = examination.examine(subject, task, own, mixture, target, windows.starts(every, facts["step_size"]))
+    write(arguments, task, tones, own, more)
     samples = sum(seen.count for seen in scored.tallies)
     return {"us_per_sample": round(1e6 * seconds / samples, 3), "model": models.digest(arguments.model)}
 
@@ -95,48 +98,6 @@ class Judge:
         return sequences.stitched(self.model, moved, self.length, self.batch_size, self.run)
 
 
-@dataclass
-class Findings:
-    """What is written in the end: estimators' rows (ours and the limit first), tables by name, pictures by name."""
-
-    task: comparison.Task
-    tones: tables.Table
-    rows: list[Row] = field(default_factory=list)
-    details: dict[str, tables.Table] = field(default_factory=dict)
-    robustness: dict[str, tables.Table] = field(default_factory=dict)
-    pictures: dict[str, Figure] = field(default_factory=dict)
-
-
-def examine(
-    found: Findings,
-    judge: Judge,
-    every: windows.Runs,
-    mixture: NDArray,
-    target: NDArray,
-    history: Mapping[str, NDArray],
-) -> None:
-    """Add filters, uncertainty, robustness and pictures to the findings; mixture (R, N), target (R, K, N)."""
-    task, length = found.task, judge.length
-    found.rows += filter_rows(task, mixture, target, every, judge)
-    share = slice(0, max(1, RIVAL_SAMPLES // target.shape[2]))
-    mixture, target = mixture[share], target[share]
-    outputs = judge.estimate(mixture)
-    rivals = {
-        name: comparison.in_windows(estimate, length)
-        for name, (_, _, _, estimate) in comparison.estimators(task).items()
-    }
-    errors = {name: rival(mixture.astype(np.float64)) - target for name, rival in rivals.items()}
-    block = uncertainty.block_length(outputs - target, length, task.tones.shape[1] if task.periodic else None)
-    labels = {row.name: row.label for row in found.rows}
-    found.details["uncertainty"] = tables.sure(outputs - target, target, block)
-    found.details["paired"] = tables.paired(outputs - target, errors, labels, judge.context, block)
-    best = tables.best_filters([row for row in found.rows if row.context == judge.context])
-    tried = {"lstm": judge.estimate, **{name: rivals[name] for name in best}}
-    points, found.robustness = tables.robust(tried, task.facts, min(target.shape[2], RIVAL_SAMPLES // 20))
-    found.pictures = draw(found, mixture[0], target[0], outputs[0], history, length)
-    found.pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in tried})
-
-
 def check_fit(test: recordings.Recordings, facts: Mapping[str, Any]) -> None:
     """Refuse recordings the model was not made for."""
     for name, found in (
@@ -166,85 +127,46 @@ def read_history(folder: Path) -> dict[str, NDArray]:
     return found
 
 
-def filter_rows(
-    task: comparison.Task, mixture: NDArray, target: NDArray, every: windows.Runs, judge: Judge
-) -> list[Row]:
-    """Classical filters and the posterior mean, on the network's windows and with all the past."""
-    starts = windows.starts(every, judge.facts["step_size"])
-    starts = starts[:: -(-len(starts) // RIVAL_STRETCHES)]
-    at = starts[:, 1, None] + np.arange(judge.length)
-    cut = mixture[starts[:, 0, None], at], target[starts[:, 0, None], :, at].transpose(0, 2, 1)
-    found = comparison.rival_rows(task, *cut, judge.context)
-    past = slice(0, max(1, RIVAL_SAMPLES // mixture.shape[1])), slice(0, RIVAL_SAMPLES)
-    whole = comparison.rival_rows(task, mixture[past], target[past[0], :, past[1]], "all the past")
-    reached = comparison.limit_row(task, limits.causal(min(mixture.shape[1], RIVAL_SAMPLES)), "all the past")
-    return [*found, reached, *whole]
-
-
-def summary(found: Findings) -> dict[str, Any]:
+def summary(
+    task: comparison.Task, tones: tables.Table, own: list[Row], more: "Examination | None"
+) -> dict[str, dict[str, float]]:
     """The few figures that experiments are compared by."""
-    overall, tones = found.tones[0], found.tones[1:]
     names = ("r2", "mse", "correlation", "snr_gain_db", "train_ratio")
-    test = {name: overall[name] for name in names} | {"worst_tone_mse": max(tone["mse"] for tone in tones)}
-    ours, limit, *rest = found.rows
-    best = comparison.scores(limit, found.task)["r2"]
+    test = {name: tones[0][name] for name in names} | {"worst_tone_mse": max(tone["mse"] for tone in tones[1:])}
+    best = comparison.scores(own[1], task)["r2"]
     content = {"test": test, "limit": {"r2": best, "share": rounded(test["r2"] / best)}}
-    if same := [row for row in rest if row.context == ours.context]:
-        content["best_filter"] = {"r2": comparison.scores(comparison.best_filter(same), found.task)["r2"]}
-    return content
+    return content | ({"best_filter": {"r2": more.best_filter}} if more else {})
 
 
-def draw(
-    found: Findings, mixture: NDArray, tones: NDArray, outputs: NDArray, history: Mapping[str, NDArray], window: int
-) -> dict[str, Figure]:
-    """The pictures, by name, of one recording: mixture (N,), tones and outputs (K, N)."""
-    frequencies, rate = found.task.facts.frequencies, found.task.facts.sampling_rate
-    shown = min(len(mixture), max(window, round(2 * rate / min(frequencies))))
-    half = max(shown // 2, min(window, shown))
-    nearest = int(np.argmin(np.abs(np.array(frequencies) - 3)))  # the 3 Hz tone, or the nearest there is
-    detail = mixture[:half], tones[nearest, :half], outputs[nearest, :half]
-    r2 = [row["r2"] for row in found.tones[1:]]
-    best = [float(value) for value in limits.r2(found.rows[1].mse, found.task.power, axis=1)]
-    bars = {"LSTM": r2, "best possible": best}
-    labels = {row.name: row.label for row in found.rows}
-    curves = {labels[name]: curve for name, curve in comparison.curves(found.rows, found.task).items()}
-    return {
-        "data": figures.data(mixture, tones, frequencies, rate),
-        "spectrogram": figures.spectrogram(mixture, frequencies, rate),
-        "training": figures.training(history),
-        "graph1": figures.one_tone(*detail, frequencies[nearest], rate, window),
-        "graph2": figures.all_tones(
-            mixture[:shown], tones[:, :shown], outputs[:, :shown], frequencies, r2, rate, window
-        ),
-        "context": figures.context(curves),
-        "tones": figures.tones_bars(frequencies, bars),
-        "scatter": figures.scatter(tones, outputs),
-        "errors": figures.errors(outputs - tones),
-        "spectra": figures.spectra(tones, outputs, frequencies, rate),
-        "long": figures.long_stretch(tones, outputs, frequencies, rate),
-        "overview": figures.overview(detail, (frequencies, rate), history, curves, bars, outputs - tones),
-    }
-
-
-def write(arguments: argparse.Namespace, found: Findings) -> None:
+def write(
+    arguments: argparse.Namespace,
+    task: comparison.Task,
+    tones: tables.Table,
+    own: list[Row],
+    more: "Examination | None",
+) -> None:
     """Write metrics, tables and pictures, each whole or not at all."""
-    content = summary(found)
-    stages.write_json(arguments.metrics / "metrics.json", content)
-    write_csv(arguments.metrics / "tones.csv", found.tones)
-    write_csv(arguments.metrics / "comparison.csv", comparison.table(found.rows, found.task))
-    curves = comparison.curves(found.rows, found.task)
+    content, rows = summary(task, tones, own, more), [*own, *(more.rows if more else [])]
+    curves = comparison.curves(rows, task)
     points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
-    write_csv(arguments.metrics / "context.csv", [{"position": at, **point} for at, point in enumerate(points, 1)])
-    for name in ("uncertainty", "paired"):
-        write_csv(arguments.metrics / f"{name}.csv", found.details.get(name, []))
+    found = {
+        "tones": tones,
+        "comparison": comparison.table(rows, task),
+        "context": [{"position": at, **point} for at, point in enumerate(points, 1)],
+        "uncertainty": more.uncertainty if more else [],
+        "paired": more.paired if more else [],
+    }
+    stages.write_json(arguments.metrics / "metrics.json", content)
+    for name, table in found.items():
+        write_csv(arguments.metrics / f"{name}.csv", table)
     with replacing(arguments.metrics / "robustness") as aside:
         aside.mkdir()
-        for name, rows in found.robustness.items():
-            write_csv(aside / f"{name}.csv", rows)
+        for name, table in (more.robustness if more else {}).items():
+            write_csv(aside / f"{name}.csv", table)
     with replacing(arguments.pictures) as aside:
         aside.mkdir()
-        for name, figure in found.pictures.items():
-            figures.save(figure, aside / f"{name}.png")
+        for name, picture in (more.pictures if more else {}).items():
+            (aside / f"{name}.png").write_bytes(picture)
     print(f"R2 {content['test']['r2']:.4f} on test, {content['limit']['share']:.1%} of the best possible")
 
 

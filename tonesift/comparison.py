@@ -1,25 +1,24 @@
 """The network's figures beside the best possible and beside classical filters, given the same context and all the past.
 
-Three kinds of rows: the limit (what the best estimator reaches on average, computed from the task alone), the posterior
-mean (that best estimator at work on these very recordings; fixed task only), and the filters of `tonesift.filters`.
+Three kinds of rows: the limit (what the best estimator reaches on average, computed from the task alone), and from
+`tonesift.rivals` the posterior mean (that best estimator at work on these very recordings; fixed task only) and the
+classical filters.
 One recording's noise moves every measured row up or down together by more than rows next to each other differ, so
 compare the network with the posterior mean on the same recordings, and with the limit in the long run.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tonesift import filters, limits, signals
+from tonesift import limits, signals
 from tonesift.metrics import rounded
 from tonesift.recordings import Facts
 
 LIMIT_NUMBERS = 2_000_000  # simulated stretches times candidate offsets: about a second
 CURVES = ("lstm", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
-TOLD = {"frequencies": "frequencies", "noise_std": "noise level", "second_moment": "amplitude prior"}
 
 
 @dataclass(frozen=True)
@@ -111,107 +110,6 @@ def limit_row(task: Task, seen: NDArray[np.int64], context: str) -> Row:
     told = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
     return Row("limit", f"best possible{over}", context, causal=True, told=told, mse=limit(task, seen))
-
-
-def estimators(task: Task) -> dict[str, tuple[str, bool, str, Callable[[NDArray], NDArray]]]:
-    """Every rival by name: label, whether it is causal, what it is told, and mixtures (..., T) to tones (..., K, T)."""
-    found = {
-        name: (entry.label, entry.causal, _told(entry), _filter(name, task)) for name, entry in filters.FILTERS.items()
-    }
-    if task.tones is not None:
-        found["posterior_mean"] = ("posterior mean", True, "waveforms, noise level", _posterior(task))
-    return found
-
-
-def _told(entry: filters.Filter) -> str:
-    return ", ".join(words for fact, words in TOLD.items() if fact in entry.told) or "nothing"
-
-
-def _filter(name: str, task: Task) -> Callable[[NDArray], NDArray]:
-    facts = task.facts
-
-    def estimate(mixture: NDArray) -> NDArray:
-        return filters.separate(
-            name,
-            mixture,
-            facts.sampling_rate,
-            facts.frequencies,
-            noise_std=facts.noise_std,
-            second_moment=facts.second_moment,
-            generator=np.random.default_rng(0),
-        )
-
-    return estimate
-
-
-def _posterior(task: Task) -> Callable[[NDArray], NDArray]:
-    def estimate(mixture: NDArray) -> NDArray:
-        seen = limits.causal(mixture.shape[-1])
-        return limits.posterior_mean(mixture, task.tones, task.facts.noise_std, seen, periodic=task.periodic)
-
-    return estimate
-
-
-def rival_rows(task: Task, mixture: NDArray, targets: NDArray, context: str) -> list[Row]:
-    """Every rival on the same stretches.
-
-    Parameters
-    ----------
-    task : Task
-        What they may be told.
-    mixture, targets : ndarray, shapes (S, T) and (S, K, T)
-        Stretches, each a fresh start.
-    context : str
-        What a stretch is, in words.
-
-    Returns
-    -------
-    list of Row
-    """
-    rows = []
-    for name, (label, causal, told, estimate) in estimators(task).items():
-        error = estimate(mixture.astype(np.float64)) - targets
-        rows.append(Row(name, label, context, causal, told, np.mean(error**2, axis=0)))
-    return rows
-
-
-def is_filter(row: Row) -> bool:
-    """Whether a row is a causal filter; such may be told the frequencies but not the waveforms."""
-    return row.name in filters.FILTERS and row.causal
-
-
-def best_filter(rows: list[Row]) -> Row:
-    """The causal filter with the lowest error."""
-    return min(filter(is_filter, rows), key=lambda row: row.mse.mean())
-
-
-def in_windows(estimate: Callable[[NDArray], NDArray], length: int) -> Callable[[NDArray], NDArray]:
-    """Apply an estimator to windows laid end to end, each a fresh start, as a network with a reset state works.
-
-    Parameters
-    ----------
-    estimate : callable
-        Mixtures (S, L) to estimates (S, K, L).
-    length : int
-        L.
-
-    Returns
-    -------
-    callable
-        Mixtures (M, N), N at least L, to estimates (M, K, N). Where N is no multiple of L, a last window that ends with
-        the recording fills the rest.
-    """
-
-    def windowed(mixture: NDArray) -> NDArray:
-        count, samples = mixture.shape
-        whole = samples // length * length
-        found = estimate(mixture[:, :whole].reshape(-1, length))  # (M W, K, L)
-        parts = [found.reshape(count, -1, *found.shape[1:]).swapaxes(1, 2).reshape(count, found.shape[1], whole)]
-        if whole < samples:
-            parts.append(estimate(mixture[:, samples - length :])[:, :, whole - samples :])
-        return np.concatenate(parts, axis=2)
-
-    return windowed
 
 
 def scores(row: Row, task: Task) -> dict[str, float]:

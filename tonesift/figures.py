@@ -4,8 +4,8 @@ Colours are those of Okabe and Ito, each with a line style of its own. Saved pic
 so that equal data give equal bits.
 """
 
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,9 +27,11 @@ AXES = {
 STYLES = ("-", "--", "-.", ":")
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG at 110 dots an inch, the same bits at every run."""
-    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
+def png(figure: Figure) -> bytes:
+    """Figure as PNG at 110 dots an inch, the same bits at every run."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    return content.getvalue()
 
 
 def _figure(rows: int, title: str, height: float = 2.2, sharex: bool = False) -> tuple[Figure, list[Axes]]:

@@ -42,9 +42,9 @@ def test_edges_run_through_every_stage(workspace, name):
 def test_a_test_recording_shorter_than_a_window_is_refused(workspace):
     for stage in ("generate", "prepare", "train"):
         workspace.stage(stage, *PATHS[stage])
-    workspace.set({"data": {"duration": 0.15}, "prepare": {"sequence_length": 5, "val_split": 0.4}})
+    workspace.set({"data": {"duration": 0.18}, "prepare": {"sequence_length": 5, "val_split": 0.4}})
     workspace.stage("generate", *PATHS["generate"])
     refused = workspace.stage("evaluate", *PATHS["evaluate"], check=False)
     assert refused.returncode == 1
-    assert "15 samples, but a window has 20: use longer recordings" in refused.stderr
+    assert "18 samples, but a window has 20: use longer recordings" in refused.stderr
     assert "Traceback" not in refused.stderr

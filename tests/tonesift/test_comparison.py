@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tonesift import comparison, filters, limits, signals
+from tonesift import comparison, filters, limits, rivals, signals
 from tonesift.recordings import Facts
 
 PHASES, AMPLITUDES = np.array([[0.0, 45.0]]), np.ones((1, 2))
@@ -40,7 +40,7 @@ def test_no_estimator_beats_the_limit_and_the_posterior_mean_reaches_it():
     task = comparison.make_task(facts, 400)
     mixture, tones = make_stretches(facts, 4000, 20)
     best = comparison.limit(task, limits.causal(20)).mean()
-    rows = {row.name: row for row in comparison.rival_rows(task, mixture, tones, "20 samples")}
+    rows = {row.name: row for row in rivals.rival_rows(task, mixture, tones, "20 samples")}
     assert rows["posterior_mean"].mse.mean() == pytest.approx(best, rel=0.03)
     for name, row in rows.items():
         if row.causal:
@@ -54,7 +54,7 @@ def test_in_the_general_task_the_kalman_filter_reaches_the_limit_and_nobody_is_t
     phase, time = rng.uniform(0, 2 * np.pi, (3000, 2, 1)), np.arange(30) / 100
     tones = np.sin(2 * np.pi * np.array([2.0, 5.0])[:, None] * time + phase)
     mixture = tones.mean(axis=1) + rng.normal(0, 0.1, (3000, 30))
-    rows = {row.name: row for row in comparison.rival_rows(task, mixture, tones, "30 samples")}
+    rows = {row.name: row for row in rivals.rival_rows(task, mixture, tones, "30 samples")}
     assert set(rows) == set(filters.FILTERS)
     assert rows["kalman"].mse.mean() == pytest.approx(comparison.limit(task, limits.causal(30)).mean(), rel=0.05)
     assert task.power == pytest.approx([0.5, 0.5])
@@ -63,8 +63,8 @@ def test_in_the_general_task_the_kalman_filter_reaches_the_limit_and_nobody_is_t
 def test_the_best_filter_is_causal_and_not_told_the_waveforms():
     facts = make_facts()
     task = comparison.make_task(facts, 400)
-    rows = comparison.rival_rows(task, *make_stretches(facts, 500, 60), "60 samples")
-    best = comparison.best_filter(rows)
+    rows = rivals.rival_rows(task, *make_stretches(facts, 500, 60), "60 samples")
+    best = rivals.best_filter(rows)
     assert best.name in ("kalman", "wiener")
     assert best.mse.mean() <= min(row.mse.mean() for row in rows if row.causal and row.name != "posterior_mean")
 
@@ -82,4 +82,16 @@ def test_one_tone_and_no_noise(noise_std, frequencies):
 
 def test_told_words_cover_every_fact():
     facts = set().union(*(entry.told for entry in filters.FILTERS.values()))
-    assert facts == set(comparison.TOLD)
+    assert facts == set(rivals.TOLD)
+
+
+@pytest.mark.parametrize("samples", [20, 60, 67])
+def test_in_windows_starts_anew_in_each(samples):
+    def count(mixture):  # answers how many samples it has read
+        return np.broadcast_to(np.arange(1, mixture.shape[-1] + 1), (len(mixture), 2, mixture.shape[-1]))
+
+    found = rivals.in_windows(count, 20)(np.zeros((3, samples)))
+    assert found.shape == (3, 2, samples)
+    whole = samples // 20 * 20
+    assert (found[:, :, :whole] == np.tile(np.arange(1, 21), whole // 20)).all()
+    assert (found[:, :, whole:] == np.arange(20 - samples + whole + 1, 21)).all()  # the end of a last, whole window
