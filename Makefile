@@ -12,7 +12,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
 	@echo
-	@dvc metrics show metrics/evaluate/metrics.json metrics/train/metrics.json
+	@dvc metrics show metrics/evaluate/metrics.json
 	@echo
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
@@ -28,7 +28,7 @@ format: .venv/installed-dev  ## mend style and formatting where that can be done
 	@ruff format .
 
 report: .venv/installed  ## write plots/report.html and models/README.md, and say what to change next
-	@dvc repro --quiet
+	@dvc repro
 	@python -m stages.report plots/report.html models/README.md
 
 bench: .venv/installed  ## measure what the README says about speed (about ten minutes)

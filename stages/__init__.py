@@ -1,8 +1,8 @@
 """The pipeline's stages, one module each: read arguments and parameters, call `tonesift`, write outputs.
 
 `main` is the shell around all of them. A mistake of the user's is one line for each mistake and exit status 1; Ctrl-C
-and a polite kill clean up what is half-written; when the stage began, how long it took and how it ended go into one
-file that is no stage's output, because wall-clock figures in an output would change `dvc.lock` at every run.
+and a polite kill clean up what is half-written; when the stage ended, how, and how long it took go into one file that
+is no stage's output, because wall-clock figures in an output would change `dvc.lock` at every run.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 from tonesift import params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+
+WAY_BACK = "git checkout params.yaml dvc.lock metrics && dvc checkout"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -64,7 +66,8 @@ def main(stage: Callable[[argparse.Namespace], dict[str, Any]], arguments: argpa
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the last state: git checkout metrics && dvc checkout", file=sys.stderr)
+        _record(arguments.clock, {"status": f"{name} interrupted", "finished": _now()})
+        print(f"{name}: interrupted; back to the last commit: {WAY_BACK}", file=sys.stderr)
         sys.exit(130)
     seconds = {f"{name}_seconds": round(time.perf_counter() - begin, 2)} if figures else {}
     _record(arguments.clock, {"status": "success", "finished": _now(), **seconds, **figures})

@@ -1,7 +1,7 @@
 r"""Stage `evaluate`: judge the model on recordings it has never seen, beside the best possible and classical filters.
 
 python -m stages.evaluate data/train.h5 data/windows.h5 data/test.h5 models/model.safetensors \
-        metrics/train/plots metrics/evaluate plots/evaluate
+    metrics/train/plots metrics/evaluate plots/evaluate
 """
 
 import argparse
@@ -51,7 +51,14 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         mixture = np.stack([test.mixture(index) for index in range(test.count)])  # (R, N)
         task = comparison.make_task(test.facts, test.samples)
         tones = tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, target, mixture)
-        ours = Row("lstm", "LSTM", judge.context, causal=True, told="nothing: learnt", mse=scored.position_mse)
+        ours = Row(
+            "lstm",
+            "LSTM",
+            judge.context,
+            causal=True,
+            told="nothing; trained on recordings of the same task",
+            mse=scored.position_mse,
+        )
         own = [ours, comparison.limit_row(task, limits.causal(judge.length), judge.context)]
         more = None
         if settings.detail == "full":
@@ -61,7 +68,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
             more = examination.examine(subject, task, own, mixture, target, windows.starts(every, facts["step_size"]))
     write(arguments, task, tones, own, more)
     samples = sum(seen.count for seen in scored.tallies)
-    return {"us_per_sample": round(1e6 * seconds / samples, 3), "model": models.digest(arguments.model)}
+    return {"us_per_sample": round(1e6 * seconds / samples, 3), "evaluated": models.digest(arguments.model)}
 
 
 @dataclass(frozen=True)
@@ -147,11 +154,14 @@ def write(
 ) -> None:
     """Write metrics, tables and pictures, each whole or not at all."""
     content, rows = summary(task, tones, own, more), [*own, *(more.rows if more else [])]
+    compared = comparison.table(rows, task)
+    ours = next(row for row in compared if row["name"] == "lstm")  # its R^2 as in the table of tones, over all windows
+    ours |= {key: tone["r2"] for key, tone in zip([key for key in ours if key.startswith("r2")], tones, strict=True)}
     curves = comparison.curves(rows, task)
     points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
     found = {
         "tones": tones,
-        "comparison": comparison.table(rows, task),
+        "comparison": compared,
         "context": [{"position": at, **point} for at, point in enumerate(points, 1)],
         "uncertainty": more.uncertainty if more else [],
         "paired": more.paired if more else [],

@@ -31,9 +31,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside
+        old = path.with_name(f".{path.name}.old.{os.getpid()}.partial")
         if path.is_dir():  # a folder cannot be renamed onto a full one
-            shutil.rmtree(path)
+            path.replace(old)
         aside.replace(path)
+        _remove(old)
     finally:
         _remove(aside)
 
@@ -47,7 +49,8 @@ def _remove(path: Path) -> None:
 
 def _sweep(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*.partial"):
-        if not _alive(int(left.name.split(".")[-2])):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
             _remove(left)
 
 

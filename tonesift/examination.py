@@ -163,7 +163,13 @@ def sure(errors: NDArray, targets: NDArray, block: int) -> Table:
 def _between_tones(errors: NDArray, block: int) -> dict[str, Any]:
     """Whether some tones are served better than others: probability that not, and size of the effect."""
     found = uncertainty.between_tones(errors, block)
-    return {"tones_p": found.p, "tones_effect": found.effect, "tones_effect_size": found.effect_size}
+    return {
+        "tones_p": found.p,
+        "tones_effect": found.effect,
+        "tones_effect_size": found.effect_size,
+        "anova_p": found.anova_p,
+        "eta_squared": found.eta_squared,
+    }
 
 
 def _residuals(found: uncertainty.Residuals | None) -> dict[str, Any]:

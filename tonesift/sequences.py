@@ -3,9 +3,9 @@
 The plain way writes every window out: 191 MB for 10 000 samples. Here the signal stays as it is and a batch is one
 indexed read, so memory is that of the recordings whatever the windows.
 
-On a CPU work is cut into pieces and each piece runs on a thread of its own that uses one core. Two such threads are
-about twice as fast as PyTorch's own two threads on a recurrent network, whose matrices are too small to share. What is
-computed depends on the pieces only, so one thread and two give the same bits.
+On a CPU work is cut into pieces and each piece runs on a thread of its own that uses one core: a recurrent network's
+matrices are too small for PyTorch's own threads to share (`benchmarks/training.py` measures it). What is computed
+depends on the pieces only, so one thread and two give the same bits.
 """
 
 import ctypes
