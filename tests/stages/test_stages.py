@@ -175,6 +175,7 @@ def test_an_interrupted_stage_leaves_no_output(copy, stage, number):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         assert process.stdout.readline() == "writing\n"
@@ -192,6 +193,11 @@ def test_an_interrupted_stage_leaves_no_output(copy, stage, number):
         assert not any((copy.path / output).rglob("*")) or stage == "evaluate"
     left = list(copy.path.rglob("*.partial"))
     assert bool(left) == (number == signal.SIGKILL)
+
+
+def heed_interrupts():
+    """Undo what background jobs inherit: SIGINT ignored, which Python would respect."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 # Runs a stage that halts, after saying so, as soon as it has begun to write its first output.
