@@ -7,7 +7,7 @@ export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: repro report test lint format bench pictures schema clean help
+.PHONY: repro report test torture lint format bench pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
@@ -18,6 +18,9 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 
 test: .venv/installed  ## run all tests
 	@python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+torture: .venv/installed  ## kill searches at every step and at random, twenty rounds (about half an hour)
+	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
 
 lint: .venv/installed-dev  ## check style and formatting
 	@ruff check .
@@ -31,11 +34,12 @@ report: .venv/installed  ## write plots/report.html and models/README.md, and sa
 	@dvc repro
 	@python -m stages.report plots/report.html models/README.md
 
-bench: .venv/installed  ## measure what the README says about speed (about ten minutes)
+bench: .venv/installed  ## measure what the README says about speed (about twenty minutes)
 	@python -m benchmarks.training
 	@python -m benchmarks.data
 	@python -m benchmarks.evaluation
 	@python -m benchmarks.overhead
+	@python -m benchmarks.searches --trials 500
 
 pictures: .venv/installed  ## copy the pictures the README shows from plots/ to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/

@@ -1,0 +1,1 @@
+"""Searches over DVC experiments: every trial is code, data, parameters and metrics in one commit."""

@@ -1,0 +1,218 @@
+"""Searches over DVC experiments.
+
+python -m sweeps run studies/quick.yaml
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps import campaigns, cleaning, driver, found, promotion, queueing
+from sweeps import status as standing
+from sweeps.driver import Options
+from sweeps.errors import StudyError
+from sweeps.ledger import Campaign
+from sweeps.repository import Repository
+from sweeps.studies import Study, load
+
+EXAMPLES = """\
+examples:
+  python -m sweeps run studies/quick.yaml                  run a search, or go on with it
+  python -m sweeps run studies/tpe.yaml --jobs 2 --time 1h
+  python -m sweeps run studies/tpe.yaml --confirm 3 --seeds 5
+  python -m sweeps enqueue studies/grid.yaml && dvc queue start --jobs 2
+  python -m sweeps status                                  every study of studies/ that has been run
+  python -m sweeps report studies/quick.yaml --where 'train.r2>0.5'
+  python -m sweeps best studies/quick.yaml
+  python -m sweeps promote studies/quick.yaml              the winner into params.yaml, run, ready to commit
+  python -m sweeps clean studies/quick.yaml
+"""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A study file, loaded, and the repository it is in."""
+
+    path: Path
+    study: Study
+    repository: Repository
+
+    @classmethod
+    def of(cls, path: Path) -> "_Place":
+        study = load(path)
+        return cls(path.resolve(), study, Repository.around(path.resolve().parent))
+
+    def campaign(self) -> Campaign:
+        return found.locate(self.study, self.repository, self.path)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    options = Options(arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed)
+    study, campaign, status = driver.run_study(place.study, place.repository, place.path, options)
+    if arguments.confirm and not status:
+        from sweeps import confirmation
+
+        again, table = confirmation.confirm(
+            study, campaign, place.repository, place.path, arguments.confirm, arguments.seeds, options
+        )
+        confirmation.write(again, table, found.results(place.path))
+        print(confirmation.in_words(again, table))
+    if not arguments.no_report:
+        _publish(place, campaign)
+    return status
+
+
+def _publish(place: _Place, campaign: Campaign) -> None:
+    from sweeps import report
+
+    folder = found.results(place.path)
+    found.publish_ledger(place.study, place.repository, place.path)
+    report.write(place.study, campaign, folder)
+    shown = os.path.relpath(folder)
+    print(f"Report: {shown}/report.html    Table: {shown}/trials.csv")
+
+
+def _enqueue(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    count = queueing.enqueue(place.study, place.repository, arguments.trials)
+    print(f"{count} experiments queued; run them: dvc queue start --jobs {place.study.jobs}; then: sweeps report")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    if arguments.study:
+        for path in arguments.study:
+            place = _Place.of(path)
+            print(standing.status(place.study, place.repository, place.campaign()))
+        return 0
+    shown = 0
+    for path in sorted(Path("studies").glob("*.yaml")):
+        place = _Place.of(path)
+        if (campaigns.folder(place.repository, place.study) / found.FILE).exists():
+            print(standing.status(place.study, place.repository, place.campaign()))
+            shown += 1
+    if not shown:
+        print("no study in studies/ has been run in this clone")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from sweeps import report
+
+    place = _Place.of(arguments.study)
+    campaign = place.campaign()
+    print(report.show(place.study, campaign, top=arguments.top, criteria=arguments.where, metric=arguments.metric))
+    _publish(place, campaign)
+    return 0
+
+
+def _best(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    campaign = place.campaign()
+    print(promotion.as_yaml(place.study, campaign, promotion.choose(place.study, campaign)), end="")
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    campaign = place.campaign()
+    promotion.promote(place.study, place.repository, campaign, promotion.choose(place.study, campaign, arguments.trial))
+    return 0
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    print(cleaning.clean(place.study, place.repository, arguments.dry_run))
+    return 0
+
+
+def _minutes(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}, but a time is a number with s, m or h behind it, such as 90m")
+    return float(match[1]) * {"s": 1 / 60, "m": 1, "h": 60, "": 1}[match[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, but it must be a whole number from 1")
+    return int(text)
+
+
+def _index(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"got {text!r}, but it must be a trial's number, from 0")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m sweeps",
+        description="Searches over DVC experiments: every trial is code, data, parameters and metrics in one commit.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(action=action)
+        return added
+
+    run = command("run", _run, "run a study, or go on with it where it was cut off")
+    run.add_argument("study", type=Path, help="study file")
+    run.add_argument("--jobs", type=_count, help="experiments at a time (the study's own: jobs)")
+    run.add_argument("--trials", type=_count, help="at most so many trials")
+    run.add_argument("--time", type=_minutes, metavar="90m", help="begin no trial after this time (s, m or h)")
+    run.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    run.add_argument("--confirm", type=_count, metavar="K", help="then run the best K again with several seeds")
+    run.add_argument("--seeds", type=_count, default=5, help="how many seeds (5)")
+    run.add_argument("--no-report", action="store_true", help="write no report, table and pictures at the end")
+    enqueue = command("enqueue", _enqueue, "put a study's trials into DVC's own queue")
+    enqueue.add_argument("study", type=Path, help="study file")
+    enqueue.add_argument("--trials", type=_count, help="at most so many trials")
+    status = command("status", _status, "say what is done, running and failed")
+    status.add_argument("study", type=Path, nargs="*", help="study files; without any, all of studies/ that were run")
+    report = command("report", _report, "show the results, and write report, table and pictures beside the study")
+    report.add_argument("study", type=Path, help="study file")
+    report.add_argument("--top", type=_count, default=10, help="rows of the table (10)")
+    report.add_argument("--where", action="append", default=[], metavar="'dropout<=0.2'", help="only trials like this")
+    report.add_argument("--metric", metavar="KEY", help="statistics of this figure (the objective)")
+    best = command("best", _best, "print the best configuration as YAML")
+    best.add_argument("study", type=Path, help="study file")
+    promote = command("promote", _promote, "write the winner to the parameters file and run it, ready to commit")
+    promote.add_argument("study", type=Path, help="study file")
+    promote.add_argument("--trial", type=_index, help="this one instead of the best")
+    clean = command("clean", _clean, "remove a study's experiments and its ledger from this clone")
+    clean.add_argument("study", type=Path, help="study file")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; a user's mistake is told in plain lines, with exit status 2; an interrupt gives 130."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return chosen.action(chosen)
+    except StudyError as error:
+        print(f"sweeps: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"sweeps: {error.filename or 'a file'}: {error.strerror or error}; nothing done so far is lost",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("sweeps: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

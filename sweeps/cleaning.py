@@ -1,0 +1,74 @@
+"""Remove what a study has left in a clone: experiments, ledger, logs, workers."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from sweeps.campaigns import belongs, driver_of, folder
+from sweeps.errors import StudyError
+from sweeps.pool import sweep
+from sweeps.repository import Repository, git
+from sweeps.studies import Study
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def clean(study: Study, repository: Repository, dry: bool = False) -> str:
+    """Remove a study's experiments and its live ledger; its committed results stay.
+
+    Parameters
+    ----------
+    study : Study
+        Whose.
+    repository : Repository
+        Where.
+    dry : bool
+        Only say what would be removed.
+
+    Returns
+    -------
+    str
+        What was removed, and what DVC's cache still holds of it.
+    """
+    place = folder(repository, study)
+    busy = driver_of(place)
+    if busy:
+        raise StudyError(f"study {study.name} is being run ({busy}): stop it first")
+    everything = repository.experiments()
+    mine = [experiment for experiment in everything if belongs(experiment, study.name)]
+    others = [experiment.commit for experiment in everything if not belongs(experiment, study.name)]
+    tips = git(repository.root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes", "refs/tags")
+    lock = str(Path(study.pipeline).parent / "dvc.lock")
+    kept = _objects(repository, [*others, *tips.splitlines(), repository.head], lock)
+    store = repository.cache(study.pipeline) / "files" / "md5"
+    left = {
+        md5: size
+        for md5, size in _objects(repository, [one.commit for one in mine], lock).items()
+        if md5 not in kept and (store / md5[:2] / md5[2:]).exists()
+    }
+    if not dry:
+        repository.remove(mine)
+        sweep(place / "workers")
+        shutil.rmtree(place, ignore_errors=True)
+    removed, keeps = ("would remove", "would keep") if dry else ("removed", "keeps")
+    return (
+        f"{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"
+        f"DVC's cache {keeps} {len(left)} objects of them, {sum(left.values()) / 1e6:.1f} MB, "
+        "that no branch, tag or other experiment refers to.\nTo drop what nothing refers to, this and any other: "
+        "dvc gc --workspace --all-branches --all-tags --all-experiments"
+    )
+
+
+def _objects(repository: Repository, commits: Iterable[str], lock: str) -> dict[str, int]:
+    """Hash and size in bytes of every output that commits' lock files name."""
+    found = {}
+    for commit in dict.fromkeys(commits):
+        text = repository.read(commit, lock)
+        stages = (yaml.load(text, LOADER) if text else {}).get("stages") or {}  # noqa: S506 (a safe loader)
+        for stage in stages.values():
+            for out in stage.get("outs") or []:
+                if "md5" in out:
+                    found[str(out["md5"])] = int(out.get("size", 0))
+    return found

@@ -1,0 +1,121 @@
+"""Local workers: processes that run jobs side by side, each in a clone of its own."""
+
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sweeps.worker import MARK, Job, Outcome, end_marked
+
+PACKAGE = Path(__file__).resolve().parent.parent
+START = "import sys; sys.path.insert(0, sys.argv[1]); from sweeps.worker import main; main()"
+
+
+@dataclass
+class _Slot:
+    clone: Path
+    process: subprocess.Popen[bytes] | None = None
+    job: Job | None = None
+
+
+class Pool:
+    """A fixed number of workers.
+
+    Parameters
+    ----------
+    folder : Path
+        Where their clones go; what an earlier driver left there, processes and clones, is removed.
+    count : int
+        How many.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.selector = selectors.DefaultSelector()
+        sweep(folder)
+        self.slots = [_Slot(folder / f"worker-{index + 1}") for index in range(count)]
+
+    @property
+    def idle(self) -> int:
+        """Workers without a job."""
+        return sum(slot.job is None for slot in self.slots)
+
+    @property
+    def running(self) -> list[Job]:
+        """Jobs under way."""
+        return [slot.job for slot in self.slots if slot.job is not None]
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker; its clone is set here."""
+        slot = next(slot for slot in self.slots if slot.job is None)
+        slot.job = Job(**{**asdict(job), "clone": str(slot.clone)})
+        if slot.process is None:
+            self._start(slot)
+        try:
+            slot.process.stdin.write(json.dumps(asdict(slot.job)).encode() + b"\n")
+            slot.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: its output says so next
+
+    def _start(self, slot: _Slot) -> None:
+        slot.clone.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        with (self.folder / f"{slot.clone.name}.log").open("ab") as log:
+            slot.process = subprocess.Popen(
+                [sys.executable, "-c", START, str(PACKAGE)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | {MARK: str(slot.clone), "PATH": path, "PYTHONUNBUFFERED": "1"},
+            )
+        self.selector.register(slot.process.stdout, selectors.EVENT_READ, slot)
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        """Outcomes of jobs that ended, after at most so long; a worker that died has a job that was interrupted."""
+        outcomes = []
+        for key, _ in self.selector.select(seconds):
+            slot: _Slot = key.data
+            line = slot.process.stdout.readline()
+            if line.endswith(b"\n"):
+                slot.job = None
+                outcomes.append(Outcome(**json.loads(line)))
+            else:
+                outcomes += self._bury(slot)
+        return outcomes
+
+    def _bury(self, slot: _Slot) -> list[Outcome]:
+        """Remove what a dead worker leaves."""
+        job = slot.job
+        self._end(slot)
+        shutil.rmtree(slot.clone, ignore_errors=True)
+        return [Outcome(job.name, error="its worker was killed", interrupted=True)] if job else []
+
+    def _end(self, slot: _Slot) -> None:
+        if slot.process is None:
+            return
+        self.selector.unregister(slot.process.stdout)
+        slot.process.kill()
+        end_marked(slot.clone)
+        slot.process.wait()
+        slot.process.stdin.close()
+        slot.process.stdout.close()
+        slot.process, slot.job = None, None
+
+    def close(self) -> None:
+        """Stop all workers at once, with what they run, and remove their clones."""
+        for slot in self.slots:
+            self._end(slot)
+        self.selector.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Kill what still runs in the clones of a driver that was killed, and remove them."""
+    end_marked(folder)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""Put a study's trials into DVC's own queue, for `dvc queue start` to run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sweeps.checks import settle
+from sweeps.driver import members
+from sweeps.errors import StudyError
+from sweeps.repository import SHORT, Repository, dvc_folder
+from sweeps.strategies import make
+from sweeps.studies import Adaptive, CoarseToFine, Halving, Study, flatten
+
+
+def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
+    """Queue every trial that is not there yet.
+
+    Parameters
+    ----------
+    study : Study
+        One whose trials do not depend on each other's results.
+    repository : Repository
+        Where; DVC queues the work tree as it is, so everything must be committed.
+    limit : int or None
+        Trials at most.
+
+    Returns
+    -------
+    int
+        How many experiments were queued.
+    """
+    if isinstance(study.strategy, Adaptive | CoarseToFine | Halving):
+        raise StudyError(
+            f"strategy {study.strategy.kind} learns from finished trials, but a queue is filled beforehand: use `run`"
+        )
+    dirty = repository.dirty(untracked=False)
+    if dirty:
+        raise StudyError(
+            f"not committed: {', '.join(dirty[:5])}: DVC would queue these changes too, so commit them first"
+        )
+    settings = settle(repository, study, repository.head).settings
+    committed = flatten(repository.content(repository.head, study.params))
+    there = {experiment.name for experiment in repository.experiments() if experiment.baseline == repository.head}
+    count = 0
+    for name, wanted in _experiments(study, settings, limit, repository.head[:SHORT]):
+        if name not in there:
+            _queue(repository, study, name, {key: value for key, value in wanted.items() if committed[key] != value})
+            count += 1
+    return count
+
+
+def _experiments(
+    study: Study, settings: dict[str, Any], limit: int | None, short: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for index, proposal in enumerate(make(study, settings).plan([], limit).new):
+        for member, changes in members(study):
+            name = f"{study.name}-{index:03d}{member and '-'}{member}-{short}"
+            yield name, {**settings, **proposal.params, **changes}
+
+
+def _queue(repository: Repository, study: Study, name: str, changes: dict[str, Any]) -> None:
+    folder = dvc_folder(repository.root, study.pipeline).parent
+    file, pipeline = (os.path.relpath(repository.root / name, folder) for name in (study.params, study.pipeline))
+    prefix = "" if file == "params.yaml" else f"{file}:"
+    target = [] if pipeline == "dvc.yaml" else [pipeline]  # the queue's own folders are entered at the top
+    arguments = [
+        part for key, value in changes.items() for part in ("--set-param", f"{prefix}{key}={as_override(value)}")
+    ]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "exp", "run", "--queue", "--name", name, *arguments, *target],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StudyError(f"{name}: {done.stderr.strip()}")
+    print(f"queued {name}", flush=True)
+
+
+def as_override(value: Any) -> str:
+    """A value in the grammar of Hydra, which reads what `--set-param` is given."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(as_override, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return repr(value)
