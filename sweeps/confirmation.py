@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.driver import Options, best_trials, run_study
+from sweeps.driver import Options, best_trials, members, run_study
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository
@@ -146,8 +146,7 @@ def compare(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
         the base it is on average, with the 95 % interval of the paired differences (Student's t over the seeds).
     """
     seeds = study.average_over[study.seed_parameter]
-    words = [f"{study.seed_parameter.rpartition('.')[2]}{seed}" for seed in seeds]
-    figures = {trial.label: np.array([_mean_of(trial, word) for word in words]) for trial in trials}
+    figures = {trial.label: np.array([_mean_of(study, trial, seed) for seed in seeds]) for trial in trials}
     sense = SENSE[study.objective[0].direction]
     rows = []
     for trial in trials:
@@ -170,11 +169,10 @@ def compare(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _mean_of(trial: Trial, word: str) -> float:
+def _mean_of(study: Study, trial: Trial, seed: int) -> float:
     """Mean over the other things averaged over, at one seed."""
-    return fmean(
-        outcome["values"][0] for member, outcome in trial.experiments.items() if word in member.lower().split("-")
-    )
+    chosen = [member for member, settings in members(study) if settings[study.seed_parameter] == seed]
+    return fmean(trial.experiments[member]["values"][0] for member in chosen)
 
 
 def in_words(study: Study, table: pd.DataFrame) -> str:

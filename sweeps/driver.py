@@ -441,13 +441,19 @@ def rung_name(study: Study, rung: int) -> str:
 def members(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every combination to average over: what it adds to an experiment's name, and its parameters."""
     rung = study.budgets != [None]
-    for values in itertools.product(*study.average_over.values()):
-        settings = dict(zip(study.average_over, values, strict=True))
-        words = [
-            re.sub(r"[^a-z0-9.]", "", f"{key.rpartition('.')[2]}{value}".lower()) for key, value in settings.items()
-        ]
-        text = "-".join(words)
+    axes = [list(zip(_words(key, values), values, strict=True)) for key, values in study.average_over.items()]
+    for combination in itertools.product(*axes):
+        text = "-".join(word for word, _ in combination)
+        settings = {key: value for key, (_, value) in zip(study.average_over, combination, strict=True)}
         yield (f"-{text}" if rung and text else text), settings
+
+
+def _words(key: str, values: list[Any]) -> list[str]:
+    """A name for each value, of letters, digits and dots; numbered where that leaves two the same."""
+    words = [re.sub(r"[^a-z0-9.]", "", f"{key.rpartition('.')[2]}{value}".lower()) for value in values]
+    if len(set(words)) < len(words):
+        return [f"{key.rpartition('.')[2].lower()}.{number}" for number in range(1, len(values) + 1)]
+    return words
 
 
 def best_trials(study: Study, trials: list[Trial]) -> list[Trial]:

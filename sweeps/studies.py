@@ -140,7 +140,7 @@ class Adaptive(_Model):
     Attributes
     ----------
     startup : int
-        Trials drawn at random first (tpe, gp).
+        Trials drawn at random first (tpe, gp), asked for all at once.
     generation : int
         Trials asked for at a time, all before any of them is told; it does not change with the number of workers.
     """

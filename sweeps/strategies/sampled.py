@@ -73,7 +73,6 @@ class Sampled:
 
     def __init__(self, study: Study, settings: Mapping[str, Any]) -> None:
         self.study, self.settings = study, settings
-        self.generation = study.strategy.generation if isinstance(study.strategy, Adaptive) else None
         self._forget()
 
     def _forget(self) -> None:
@@ -84,13 +83,23 @@ class Sampled:
     def plan(self, trials: Sequence[Past], limit: int | None) -> Plan:
         """The rest of the generation under way, or the next one once that is done."""
         limit = self.study.trials if limit is None else limit
-        start = 0 if self.generation is None else len(trials) // self.generation * self.generation
-        if len(trials) >= limit or not all(trial.done for trial in trials[: start if self.generation else 0]):
+        start, end = self._generation(len(trials))
+        if len(trials) >= limit or not all(trial.done for trial in trials[:start]):
             return Plan()
         self._tell(trials, start)
-        end = limit if self.generation is None else min(start + self.generation, limit)
-        proposals = (self._ask(number) for number in range(len(trials), end))
+        proposals = (self._ask(number) for number in range(len(trials), min(end or limit, limit)))
         return Plan(list(itertools.takewhile(lambda proposal: proposal is not None, proposals)))
+
+    def _generation(self, number: int) -> tuple[int, int | None]:
+        """First trial of a trial's generation, and of the next; trials drawn blindly make up a single one."""
+        strategy = self.study.strategy
+        if not isinstance(strategy, Adaptive):
+            return 0, None
+        first = strategy.generation if strategy.kind == "nsga2" else strategy.startup
+        if number < first:
+            return 0, first
+        start = first + (number - first) // strategy.generation * strategy.generation
+        return start, start + strategy.generation
 
     def _tell(self, trials: Sequence[Past], start: int) -> None:
         """Bring the copy to what the sampler may know: earlier generations told, this one running."""
