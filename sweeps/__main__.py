@@ -53,34 +53,44 @@ class _Place:
 def _run(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     options = Options(arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed)
-    study, campaign, status = driver.run_study(place.study, place.repository, place.path, options)
-    if arguments.confirm and not status:
-        from sweeps import confirmation
-
-        again, table = confirmation.confirm(
-            study, campaign, place.repository, place.path, arguments.confirm, arguments.seeds, options
-        )
-        confirmation.write(again, table, found.results(place.path))
-        print(confirmation.in_words(again, table))
+    _, campaign, status = driver.run_study(place.study, place.repository, place.path, options)
     if not arguments.no_report:
         _publish(place, campaign)
+    if arguments.confirm and status:
+        print("not confirmed, since the search is not complete")
+    elif arguments.confirm:
+        _confirm(place, campaign, arguments, options)
     return status
+
+
+def _confirm(place: _Place, campaign: Campaign, arguments: argparse.Namespace, options: Options) -> None:
+    from sweeps import confirmation
+
+    again, table = confirmation.confirm(
+        place.study, campaign, place.repository, place.path, arguments.confirm, arguments.seeds, options
+    )
+    confirmation.write(again, table, found.results(place.path))
+    print(confirmation.in_words(again, table))
 
 
 def _publish(place: _Place, campaign: Campaign) -> None:
     from sweeps import report
 
     folder = found.results(place.path)
-    found.publish_ledger(place.study, place.repository, place.path)
-    report.write(place.study, campaign, folder)
     shown = os.path.relpath(folder)
+    if not found.publish_ledger(place.study, place.repository, place.path):
+        print(f"{shown} holds more trials than this clone has run, so it is left as it is")
+        return
+    report.write(place.study, campaign, folder)
     print(f"Report: {shown}/report.html    Table: {shown}/trials.csv")
 
 
 def _enqueue(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     count = queueing.enqueue(place.study, place.repository, arguments.trials)
-    print(f"{count} experiments queued; run them: dvc queue start --jobs {place.study.jobs}; then: sweeps report")
+    file = os.path.relpath(place.path)
+    print(f"{count} experiments queued; run them: dvc queue start --jobs {place.study.jobs}")
+    print(f"and then: python -m sweeps report {file}")
     return 0
 
 
@@ -91,11 +101,14 @@ def _status(arguments: argparse.Namespace) -> int:
             print(standing.status(place.study, place.repository, place.campaign()))
         return 0
     shown = 0
-    for path in sorted(Path("studies").glob("*.yaml")):
-        place = _Place.of(path)
-        if (campaigns.folder(place.repository, place.study) / found.FILE).exists():
-            print(standing.status(place.study, place.repository, place.campaign()))
-            shown += 1
+    for path in sorted((Repository.around(Path.cwd()).root / "studies").glob("*.yaml")):
+        try:
+            place = _Place.of(path)
+            if (campaigns.folder(place.repository, place.study) / found.FILE).exists():
+                print(standing.status(place.study, place.repository, place.campaign()))
+                shown += 1
+        except StudyError as error:
+            print(error)
     if not shown:
         print("no study in studies/ has been run in this clone")
     return 0
@@ -121,6 +134,8 @@ def _best(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     campaign = place.campaign()
+    if len(place.study.objective) > 1 and arguments.trial is None:
+        raise StudyError(f"{campaign.name} has several objectives, and so no single winner: choose one with --trial N")
     promotion.promote(place.study, place.repository, campaign, promotion.choose(place.study, campaign, arguments.trial))
     return 0
 

@@ -117,7 +117,7 @@ def _say_resumed(campaign: Campaign, repository: Repository, display: Display) -
         display.say(f"{campaign.name}: {done} trials are done already")
     if baseline != repository.head:
         display.say(
-            f"HEAD has moved to {repository.head[:SHORT]}; nothing that the pipeline reads has changed, so the study "
+            f"HEAD has moved to {repository.head[:SHORT]}; nothing that its stages declare has changed, so the study "
             f"goes on at {baseline[:SHORT]}, where it began"
         )
 

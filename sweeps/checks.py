@@ -28,11 +28,14 @@ class Setting:
         Metrics files of the pipeline, relative to the top.
     varied : list of str
         Stages that read a parameter which the study varies.
+    outputs : list of str
+        What stages make, relative to the top.
     """
 
     settings: dict[str, Any]
     metrics: list[str]
     varied: list[str]
+    outputs: list[str]
 
 
 def settle(repository: Repository, study: Study, commit: str) -> Setting:
@@ -54,7 +57,8 @@ def settle(repository: Repository, study: Study, commit: str) -> Setting:
         raise StudyError("\n".join(f"study {study.name}: {mistake}" for mistake in mistakes))
     metrics = [file for stage in stages.values() for file in outputs(study.pipeline, stage, "metrics")]
     metrics += _top_level_metrics(repository.content(commit, study.pipeline), study.pipeline)
-    return Setting(settings, list(dict.fromkeys(metrics)), _varied(study, stages))
+    made = [path for stage in stages.values() for path in outputs(study.pipeline, stage, "outs")]
+    return Setting(settings, list(dict.fromkeys(metrics)), _varied(study, stages), made)
 
 
 def _varying(study: Study) -> dict[str, list[Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from sweeps.campaigns import belongs, driver_of, folder
+from sweeps.confirmation import family
 from sweeps.errors import StudyError
 from sweeps.pool import sweep
 from sweeps.repository import Repository, git
@@ -16,7 +17,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def clean(study: Study, repository: Repository, dry: bool = False) -> str:
-    """Remove a study's experiments and its live ledger; its committed results stay.
+    """Remove a study's experiments, its confirmation's among them, and its live ledger; its committed results stay.
 
     Parameters
     ----------
@@ -32,13 +33,14 @@ def clean(study: Study, repository: Repository, dry: bool = False) -> str:
     str
         What was removed, and what DVC's cache still holds of it.
     """
-    place = folder(repository, study)
-    busy = driver_of(place)
-    if busy:
-        raise StudyError(f"study {study.name} is being run ({busy}): stop it first")
+    places = [folder(repository, study.model_copy(update={"name": name})) for name in family(study)]
+    for place in places:
+        busy = driver_of(place)
+        if busy:
+            raise StudyError(f"study {place.name} is being run ({busy}): stop it first")
     everything = repository.experiments()
-    mine = [experiment for experiment in everything if belongs(experiment, study.name)]
-    others = [experiment.commit for experiment in everything if not belongs(experiment, study.name)]
+    mine = [one for one in everything if any(belongs(one, name) for name in family(study))]
+    others = [one.commit for one in everything if one not in mine]
     tips = git(repository.root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes", "refs/tags")
     lock = str(Path(study.pipeline).parent / "dvc.lock")
     kept = _objects(repository, [*others, *tips.splitlines(), repository.head], lock)
@@ -50,8 +52,9 @@ def clean(study: Study, repository: Repository, dry: bool = False) -> str:
     }
     if not dry:
         repository.remove(mine)
-        sweep(place / "workers")
-        shutil.rmtree(place, ignore_errors=True)
+        for place in places:
+            sweep(place / "workers")
+            shutil.rmtree(place, ignore_errors=True)
     removed, keeps = ("would remove", "would keep") if dry else ("removed", "keeps")
     return (
         f"{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"

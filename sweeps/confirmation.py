@@ -5,16 +5,20 @@ without any search, and the best of a random search of equal cost are each run w
 """
 
 import io
+import math
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
-from sweeps.driver import Options, best_trials, members, run_study
+from sweeps.driver import Options, best_trials, members, run_study, rung_name
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository
@@ -62,49 +66,89 @@ def confirm(
         )
     if seeds < 2:
         raise StudyError(f"--seeds {seeds}: the spread over seeds needs at least 2")
+    for name in family(study)[1:]:
+        if path.with_name(f"{name}.yaml").exists():
+            raise StudyError(f"the name {name} is used already, by {path.with_name(f'{name}.yaml')}: rename that study")
     best = best_trials(study, campaign.trials())[:top]
     if not best:
         raise StudyError(f"{campaign.name} has no complete trial to confirm")
+    new_seeds = _new_seeds(study, campaign, seeds)
+    end = time.monotonic() + options.minutes * 60 if options.minutes else None
     points: dict[str, dict[str, Any]] = {f"best-{place + 1}": trial.params for place, trial in enumerate(best)}
     points[BASE] = {}
-    rival = _random_search(study, repository, path, options)
+    rival = _random_search(study, campaign, repository, path, _left(options, end))
     if rival is not None:
         points[RIVAL] = rival.params
-    again = _again(study, campaign, points, seeds)
-    _, confirmed, status = run_study(again, repository, path, options)
+    again = study.model_copy(
+        update={
+            "name": family(study)[2],
+            "strategy": Points(kind="points", points=points),
+            "space": {},
+            "trials": None,
+            "fixed": _fixed(study),
+            "average_over": {**study.average_over, study.seed_parameter: new_seeds},
+        }
+    )
+    _, confirmed, status = run_study(again, repository, path, _left(options, end))
     if status:
         raise StudyError("the confirmation is not complete: run the same command again to go on")
     return again, compare(again, confirmed.trials())
 
 
-def _random_search(study: Study, repository: Repository, path: Path, options: Options) -> Trial | None:
-    """Best trial of a random search of the same cost; None where the study is one, or has no space to draw from."""
-    if isinstance(study.strategy, Random) or not study.space:
-        return None
-    search = study.model_copy(
-        update={
-            "name": f"{study.name}-random",
-            "strategy": Random(kind="random"),
-            "trials": equal_cost(study),
-            "fixed": _fixed(study),
-        }
-    )
-    _, campaign, _ = run_study(search, repository, path, options)
-    best = best_trials(search, campaign.trials())
-    if not best:
-        raise StudyError(f"{campaign.name} has no complete trial to compare with")
-    return best[0]
+def family(study: Study) -> tuple[str, str, str]:
+    """Names of a study, of the random search it is compared with, and of its confirmation."""
+    return study.name, f"{study.name}-random", f"{study.name}-confirm"
 
 
-def equal_cost(study: Study) -> int:
-    """Trials that cost as much as the study's, in the unit of its largest budget."""
+def _left(options: Options, end: float | None) -> Options:
+    """The same options without a limit on trials, and with the time that is left."""
+    minutes = None if end is None else max((end - time.monotonic()) / 60, 1e-6)
+    return replace(options, trials=None, minutes=minutes)
+
+
+def _new_seeds(study: Study, campaign: Campaign, count: int) -> list[int]:
+    """Seeds above every one that the search has used."""
+    key = study.seed_parameter
+    used = [campaign.facts["settings_values"][key], *study.average_over.get(key, [])]
+    used += [trial.params[key] for trial in campaign.trials() if key in trial.params]
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in used):
+        raise StudyError(f"study {study.name}: seed_parameter: {key} is {used[0]!r}, but --confirm counts seeds up")
+    return [max(used) + 1 + place for place in range(count)]
+
+
+def _random_search(
+    study: Study, campaign: Campaign, repository: Repository, path: Path, options: Options
+) -> Trial | None:
+    """Best trial of a random search of the same cost; None, and why, where there is nothing to compare with."""
+    cost = equal_cost(study, campaign.trials())
+    finite = study.space and all(dimension.finite for dimension in study.space.values())
+    if isinstance(study.strategy, Random):
+        print("No random search beside it: the study is one.")
+    elif not study.space:
+        print("No random search beside it: the study has no space to draw from.")
+    elif finite and math.prod(len(dimension.all_values()) for dimension in study.space.values()) <= cost:
+        print("No random search beside it: at equal cost it would try every point, as the study may have.")
+    else:
+        update = {"name": family(study)[1], "strategy": Random(kind="random"), "trials": cost, "fixed": _fixed(study)}
+        search = study.model_copy(update=update)
+        _, found, status = run_study(search, repository, path, options)
+        if status:
+            raise StudyError("the random search is not complete: run the same command again to go on")
+        return best_trials(search, found.trials())[0]
+    return None
+
+
+def equal_cost(study: Study, trials: Sequence[Trial]) -> int:
+    """How many trials of a random search cost as much as these, in the unit of the largest budget."""
     if isinstance(study.strategy, Halving):
-        budgets, factor = study.budgets, study.strategy.factor
-        spent = sum(budget * max(1, study.trials // factor**rung) for rung, budget in enumerate(budgets))
-        return max(1, round(spent / budgets[-1]))
-    from sweeps.strategies import make
-
-    return study.trials or len(make(study, dict(study.base or {})).plan([], None).new)
+        spent = sum(
+            budget
+            for trial in trials
+            for rung, budget in enumerate(study.budgets)
+            if any(member.startswith(rung_name(study, rung)) for member in trial.experiments)
+        )
+        return max(1, round(spent / study.budgets[-1]))
+    return len(trials)
 
 
 def _fixed(study: Study) -> dict[str, Any]:
@@ -112,21 +156,6 @@ def _fixed(study: Study) -> dict[str, Any]:
     if isinstance(study.strategy, Halving):
         return {**study.fixed, study.strategy.budget: study.budgets[-1]}
     return dict(study.fixed)
-
-
-def _again(study: Study, campaign: Campaign, points: dict[str, dict[str, Any]], seeds: int) -> Study:
-    first = campaign.facts["settings_values"][study.seed_parameter] + 1
-    others = {key: values for key, values in study.average_over.items() if key != study.seed_parameter}
-    return study.model_copy(
-        update={
-            "name": f"{study.name}-confirm",
-            "strategy": Points(kind="points", points=points),
-            "space": {},
-            "trials": None,
-            "fixed": _fixed(study),
-            "average_over": {**others, study.seed_parameter: list(range(first, first + seeds))},
-        }
-    )
 
 
 def compare(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
@@ -142,8 +171,8 @@ def compare(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each point: mean, standard deviation, smallest and largest over the seeds; and how much better than
-        the base it is on average, with the 95 % interval of the paired differences (Student's t over the seeds).
+        A row for each point: mean, standard deviation, smallest and largest over the seeds; how much better than the
+        base it is on average (gain) and than best-1 (lead), each with the 95 % interval of the paired differences.
     """
     seeds = study.average_over[study.seed_parameter]
     figures = {trial.label: np.array([_mean_of(study, trial, seed) for seed in seeds]) for trial in trials}
@@ -151,22 +180,19 @@ def compare(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     rows = []
     for trial in trials:
         values = figures[trial.label]
-        gains = sense * (figures[BASE] - values)
-        half = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
-        rows.append(
-            {
-                "point": trial.label,
-                "mean": values.mean(),
-                "std": values.std(ddof=1),
-                "min": values.min(),
-                "max": values.max(),
-                "gain": gains.mean(),
-                "gain_low": gains.mean() - half,
-                "gain_high": gains.mean() + half,
-                **{f"params.{key}": value for key, value in trial.params.items()},
-            }
-        )
+        row = {"point": trial.label, "mean": values.mean(), "std": values.std(ddof=1)}
+        row |= {"min": values.min(), "max": values.max()}
+        for prefix, rival in (("gain", BASE), ("lead", "best-1")):
+            low, mean, high = interval(sense * (figures[rival] - values))
+            row |= {prefix: mean, f"{prefix}_low": low, f"{prefix}_high": high}
+        rows.append(row | {f"params.{key}": value for key, value in trial.params.items()})
     return pd.DataFrame(rows)
+
+
+def interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean of paired differences (S,) between its 95 % limits (Student's t, S - 1 degrees of freedom)."""
+    half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    return differences.mean() - half, differences.mean(), differences.mean() + half
 
 
 def _mean_of(study: Study, trial: Trial, seed: int) -> float:
@@ -201,18 +227,19 @@ def _verdicts(table: pd.DataFrame) -> list[str]:
     if first["gain_low"] > 0:
         found.append("The search's best is better than the base, beyond the spread over seeds.")
     elif first["gain_high"] < 0:
-        found.append("The search's best is worse than the base: it won by luck.")
+        found.append("The search's best is worse than the base: it had been lucky.")
     else:
         found.append("The search's best and the base cannot be told apart by these seeds.")
-    order = max((name for name in rows if name.startswith("best-")), key=lambda name: rows[name]["gain"])
-    if order != "best-1":
-        found.append(f"With these seeds {order} comes out ahead of best-1: their order in the search was chance.")
-    if RIVAL in rows:
-        ahead = first["gain"] - rows[RIVAL]["gain"]
-        than = "better" if ahead > 0 else "no better"
-        found.append(
-            f"It is {than} than the best of a random search at equal cost (difference of the means {ahead:.4g})."
-        )
+    for name, row in rows.items():
+        if name in ("best-1", BASE):
+            continue
+        other = "the best of a random search at equal cost" if name == RIVAL else name
+        if row["lead_low"] > 0:
+            found.append(f"{other[0].upper()}{other[1:]} is better than best-1, beyond the spread over seeds.")
+        elif row["lead_high"] < 0:
+            found.append(f"Best-1 is better than {other}, beyond the spread over seeds.")
+        else:
+            found.append(f"Best-1 and {other} cannot be told apart by these seeds.")
     return found
 
 

@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,7 @@ from sweeps.progress import Display, Figures
 from sweeps.repository import SHORT, Repository
 from sweeps.strategies import Past, Plan, Proposal, make
 from sweeps.strategies.base import SENSE
-from sweeps.studies import Study, load
+from sweeps.studies import Study
 from sweeps.worker import Job, Outcome, read
 
 ATTEMPTS = 3
@@ -70,13 +70,17 @@ class Task:
     settings: dict[str, Any]
 
 
-def run(path: Path, options: Options) -> tuple[Study, Campaign, int]:
-    """Run a study file to its end.
+def run_study(study: Study, repository: Repository, path: Path, options: Options) -> tuple[Study, Campaign, int]:
+    """Run a study to its end.
 
     Parameters
     ----------
+    study : Study
+        The study.
+    repository : Repository
+        Where.
     path : Path
-        The study file, in the repository it is about.
+        Its file, in the repository.
     options : Options
         From the command line.
 
@@ -93,12 +97,6 @@ def run(path: Path, options: Options) -> tuple[Study, Campaign, int]:
     StudyError
         If it cannot run at all; nothing has been changed then.
     """
-    study = load(path)
-    return run_study(study, Repository.around(path.resolve().parent), path.resolve(), options)
-
-
-def run_study(study: Study, repository: Repository, path: Path, options: Options) -> tuple[Study, Campaign, int]:
-    """Run a study that is loaded already; see `run`."""
     settle(repository, study, repository.head)
     place = campaigns.folder(repository, study)
     free = shutil.disk_usage(repository.root).free
@@ -106,7 +104,7 @@ def run_study(study: Study, repository: Repository, path: Path, options: Options
         raise StudyError(f"only {free / 2**20:.0f} MiB of disk space are left: make room first")
     with campaigns.sole_driver(place, study.name):
         storage = open_ledger(place / FILE, write=True)
-        with progress.choose(study.name) as display:
+        with progress.choose(study.name, quiet=options.take_over) as display:
             campaign = campaigns.choose(storage, study, repository, path, display)
             search = Search(study, repository, campaign, options, display)
             status = search.run()
@@ -155,20 +153,22 @@ class Search:
         self.attempts: dict[str, int] = {}
         self.best: list[Trial] = []
         self.figures = Figures(jobs=options.jobs or study.jobs)
-        self.limit = min(filter(None, (study.trials, options.trials)), default=None)
+        self.limit = study.at_most(options.trials)
         minutes = options.minutes or study.stop.minutes
         self.deadline = time.monotonic() + minutes * 60 if minutes else None
 
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
         self._say_state()
+        self.repository.unlock(self.baseline, self.campaign.facts["label"])
         self._take_up()
         pool = Pool(self.place / "workers", self.figures.jobs)
         try:
             with _interruptible():
                 while self.running or not self._reason_to_end():
                     if not self.queue and not self.running and not self._plan():
-                        break  # all done
+                        self._leave_below()
+                        break
                     self._step(pool)
         finally:
             pool.close()
@@ -230,8 +230,12 @@ class Search:
         rungs = self._rungs(trial)
         for rung in range(len(rungs)):
             self._rung_done(trial, rung, rungs[: rung + 1])
-        if not rungs or len(rungs) < reached:
+        if not rungs or (len(rungs) < reached and self._is_due(trial, len(rungs))):
             self._queue(trial, len(rungs))
+
+    def _is_due(self, trial: Trial, rung: int) -> bool:
+        """Whether a trial is among those that climb from a rung; one that was run again later may not be."""
+        return trial.index in self.strategy.climbers([self._past(one) for one in self.trials.values()], rung)
 
     def _again(self, trial: Trial) -> Trial:
         fresh = self.campaign.add(
@@ -268,9 +272,13 @@ class Search:
 
     def _prune(self, plan: Plan) -> None:
         """End the trials that do not climb. They are ended before any other climbs, so that a restart can tell."""
-        for index, trial in self.trials.items():
-            rungs = self._rungs(trial)
-            if plan.climb and not trial.finished and rungs and index not in plan.climb:
+        if plan.climb:
+            self._leave_below(plan.climb)
+
+    def _leave_below(self, climbers: Sequence[int] = ()) -> None:
+        """End the trials that have done a rung and will do no other."""
+        for index, trial in list(self.trials.items()):
+            if not trial.finished and index not in climbers and (rungs := self._rungs(trial)):
                 self._end(trial, "pruned", [rungs[-1]])
 
     def _past(self, trial: Trial) -> Past:
@@ -339,6 +347,7 @@ class Search:
             settings=task.settings,
             objectives=[(objective.file, objective.key) for objective in study.objective],
             metrics=self.setting.metrics,
+            outputs=self.setting.outputs,
             curves=study.curves,
             varied=self.setting.varied,
             force=study.timed,
@@ -362,6 +371,8 @@ class Search:
     def _take_in(self, task: Task, outcome: Outcome) -> None:
         """Write an outcome down, and end the trial if it was its last."""
         began, _ = self.figures.running.pop(task.name, (None, None))
+        if self.trials[task.trial].finished:  # another experiment of the trial has failed meanwhile
+            return
         if outcome.interrupted and self.attempts[task.name] < ATTEMPTS:
             self.display.say(f"{task.name}  killed from outside; it is run again")
             self.queue.appendleft(task)
@@ -412,6 +423,8 @@ class Search:
         if outcome.values is None:
             last = (outcome.error or "").strip().splitlines()[-1:] or ["no reason given"]
             self.display.say(f"{task.name}  failed: {last[0]}")
+            return
+        if task.name in self.there:
             return
         took = "from the run-cache" if outcome.seconds is None else progress.clock(outcome.seconds)
         params = progress.brief(self.trials[task.trial].params)

@@ -45,11 +45,6 @@ class Pool:
         """Workers without a job."""
         return sum(slot.job is None for slot in self.slots)
 
-    @property
-    def running(self) -> list[Job]:
-        """Jobs under way."""
-        return [slot.job for slot in self.slots if slot.job is not None]
-
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker; its clone is set here."""
         slot = next(slot for slot in self.slots if slot.job is None)
@@ -94,7 +89,8 @@ class Pool:
         job = slot.job
         self._end(slot)
         shutil.rmtree(slot.clone, ignore_errors=True)
-        return [Outcome(job.name, error="its worker was killed", interrupted=True)] if job else []
+        log = (self.folder / f"{slot.clone.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return [Outcome(job.name, error="\n".join(["its worker ended", *log[-5:]]), interrupted=True)] if job else []
 
     def _end(self, slot: _Slot) -> None:
         if slot.process is None:

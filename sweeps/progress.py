@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -61,7 +61,16 @@ class Display(Protocol):
 
 
 class Plain:
-    """Lines only, each at once."""
+    """Lines only, each at once.
+
+    Parameters
+    ----------
+    stream : text file
+        Where they go.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
 
     def __enter__(self) -> "Plain":
         return self
@@ -71,7 +80,7 @@ class Plain:
 
     def say(self, text: str) -> None:
         """Print it."""
-        print(text, flush=True)
+        print(text, file=self.stream, flush=True)
 
     def refresh(self, figures: Figures) -> None:
         """Nothing: what changed has had its line."""
@@ -111,9 +120,9 @@ class Terminal:
         self.live.update(Group(self.bar, table))
 
 
-def choose(title: str) -> Display:
-    """The live display on a terminal, lines elsewhere."""
-    return Terminal(title) if sys.stdout.isatty() else Plain()
+def choose(title: str, quiet: bool = False) -> Display:
+    """The live display on a terminal, lines elsewhere; quiet: lines that do not mix with a command's own output."""
+    return Terminal(title) if sys.stdout.isatty() and not quiet else Plain(sys.stderr if quiet else sys.stdout)
 
 
 def clock(seconds: float) -> str:

@@ -62,10 +62,10 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     Raises
     ------
     StudyError
-        If something is not committed, which a way back would lose; or if the pipeline fails.
+        If something is not committed, which the way back would lose (what the search itself has written does not count:
+        `report` writes it again); or if the pipeline fails.
     """
-    file = Path(campaign.facts["file"])
-    dirty = repository.dirty((str(file), str(file.with_suffix(""))), untracked=False)
+    dirty = repository.dirty([str(Path(campaign.facts["file"]).with_suffix(""))], untracked=False)
     if dirty:
         raise StudyError(f"not committed: {', '.join(dirty[:5])}: commit or stash first, so that there is a way back")
     settings = {**configuration(study, campaign, trial), **study.promote}
@@ -84,7 +84,7 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     )
     if done.returncode:
         raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout")
-    name = next(iter(trial.experiments.values()))["name"]
+    name = list(trial.experiments.values())[-1]["name"]
     print(
         "\nReady to commit:\n  git add --update\n"
         f"  git commit --message 'Promote trial {trial.index} of study {study.name} ({name})'\n"

@@ -44,6 +44,7 @@ def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
     settings = settle(repository, study, repository.head).settings
     committed = flatten(repository.content(repository.head, study.params))
     there = {experiment.name for experiment in repository.experiments() if experiment.baseline == repository.head}
+    there |= _queued(repository, study)
     count = 0
     for name, wanted in _experiments(study, settings, limit, repository.head[:SHORT]):
         if name not in there:
@@ -55,10 +56,32 @@ def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
 def _experiments(
     study: Study, settings: dict[str, Any], limit: int | None, short: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for index, proposal in enumerate(make(study, settings).plan([], limit).new):
+    for index, proposal in enumerate(make(study, settings).plan([], study.at_most(limit)).new):
         for member, changes in members(study):
             name = f"{study.name}-{index:03d}{member and '-'}{member}-{short}"
             yield name, {**settings, **proposal.params, **changes}
+
+
+def _dvc(repository: Repository, study: Study, *arguments: str) -> str:
+    """Output of a DVC command at the top of the DVC repository."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=dvc_folder(repository.root, study.pipeline).parent,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StudyError(f"dvc {' '.join(arguments[:2])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _queued(repository: Repository, study: Study) -> set[str]:
+    """Names that wait or run in DVC's queue."""
+    lines = [line.split() for line in _dvc(repository, study, "queue", "status").splitlines()]
+    return {line[1] for line in lines if len(line) > 1 and line[-1] in ("Queued", "Running")}
 
 
 def _queue(repository: Repository, study: Study, name: str, changes: dict[str, Any]) -> None:
@@ -69,17 +92,8 @@ def _queue(repository: Repository, study: Study, name: str, changes: dict[str, A
     arguments = [
         part for key, value in changes.items() for part in ("--set-param", f"{prefix}{key}={as_override(value)}")
     ]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "exp", "run", "--queue", "--name", name, *arguments, *target],
-        cwd=folder,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise StudyError(f"{name}: {done.stderr.strip()}")
+    force = ["--force"] if study.timed else []
+    _dvc(repository, study, "exp", "run", "--queue", "--name", name, *force, *arguments, *target)
     print(f"queued {name}", flush=True)
 
 

@@ -146,6 +146,12 @@ class Repository:
                 found.append(Experiment(parts[4], commit, parts[2] + parts[3]))
         return found
 
+    def unlock(self, baseline: str, label: str) -> None:
+        """Remove locks on experiments' references that a killed Git left; the caller alone pushes those names."""
+        common = Path(self.root, git(self.root, "rev-parse", "--git-common-dir"))
+        for lock in (common / EXPERIMENTS / baseline[:2] / baseline[2:]).glob(f"{label}-*.lock"):
+            lock.unlink(missing_ok=True)
+
     def remove(self, experiments: Iterable[Experiment]) -> None:
         """Remove experiments by their references; their commits go at Git's next clean-up."""
         git(self.root, "update-ref", "--stdin", stdin="".join(f"delete {one.ref}\n" for one in experiments))
@@ -158,14 +164,15 @@ class Repository:
     def code(self, commit: str, pipeline: str, params: str) -> dict[str, str]:
         """What decides the outcome of a pipeline beside its parameters: object names of Git by path.
 
-        They are dvc.yaml and every dependency of a stage that is in Git, or whose `.dvc` file is. The parameters file
-        counts by its values, which a study sets itself.
+        They are dvc.yaml and every dependency that a stage of it declares, if it is in Git or its `.dvc` file is. The
+        parameters file counts by its values, which a study sets itself.
         """
         folder = Path(pipeline).parent
         wanted = {pipeline}
         for stage in self.stages(commit, pipeline).values():
             place = folder / (stage.get("wdir") or ".")
-            for dep in stage.get("deps") or []:
+            others = [name for entry in stage.get("params") or [] if isinstance(entry, dict) for name in entry]
+            for dep in [*(stage.get("deps") or []), *others]:
                 name = next(iter(dep)) if isinstance(dep, dict) else dep
                 path = os.path.normpath(place / name)
                 if not path.startswith(("/", "..")):
@@ -256,13 +263,17 @@ def _represent_text(representer: Any, value: str) -> Any:
 
 
 def _update(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    present = flatten(content)
     for key, value in settings.items():
+        if key in present and present[key] == value and isinstance(present[key], bool) == isinstance(value, bool):
+            continue
         *parents, last = key.split(".")
         place = content
         for parent in parents:
-            place = place[parent]
-        if last not in place or place[last] != value or isinstance(place[last], bool) != isinstance(value, bool):
-            place[last] = _styled(value, place.get(last))
+            place = place.get(parent)
+            if not isinstance(place, dict):
+                raise StudyError(f"{key}: cannot be set, since its path has names that are no text, or hold dots")
+        place[last] = _styled(value, place.get(last))
 
 
 def _styled(value: Any, old: Any) -> Any:

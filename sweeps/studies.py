@@ -37,7 +37,8 @@ from ruamel.yaml import YAML, YAMLError
 from sweeps.errors import StudyError
 from sweeps.spaces import Space, check_value, size
 
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# No part is a number of three digits or more: that would read as a trial of a study with a shorter name.
+NAME = re.compile(r"(?!.*-\d{3,}(-|$))[a-z0-9]+(-[a-z0-9]+)*")
 MOST = 2**63 - 1  # points that numpy can draw from
 
 Value = Annotated[Any, AfterValidator(check_value)]
@@ -274,6 +275,10 @@ class Study(_Model):
             raise ValueError("\n".join(mistakes))
         return self
 
+    def at_most(self, limit: int | None) -> int | None:
+        """Number of trials under a further limit; None where the strategy ends by itself."""
+        return min((count for count in (self.trials, limit) if count is not None), default=None)
+
     @property
     def timed(self) -> bool:
         """Whether a time is among the objectives."""
@@ -384,7 +389,7 @@ def load(path: str | Path) -> Study:
     if name != path.stem or not NAME.fullmatch(path.stem):
         raise StudyError(
             f"{path}: name: got {name!r}, but it must be the file's name without its ending, in small letters, digits "
-            "and single hyphens"
+            "and single hyphens, with no part that is a number of three digits or more"
         )
     if isinstance(content.get("base"), str):
         content["base"] = flatten(_mapping(path.parent / content["base"]))

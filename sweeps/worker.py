@@ -17,7 +17,6 @@ import re
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -57,6 +56,10 @@ PRELOADED = (
     "scmrepo.git.backend.pygit2",
 )
 POLL = 0.02
+# SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
+KILLED = re.compile(r"exited with (-9|-15|137|143)\b")
+# Git's clean-up, which a push may set off, would be killed half-way with the worker that pushed.
+RECEIVE = "--receive-pack=git -c receive.autogc=false receive-pack"
 QUIET_LINES = ("Reproducing experiment", "Running stage", "> ", "Stage '", "Updating lock", "To track", "\tgit add")
 
 
@@ -82,6 +85,8 @@ class Job:
         Further metrics files and tables to be kept, where they exist.
     varied : list of str
         Stages that read a parameter the study varies: if one of them did not run, the time is not this trial's own.
+    outputs : list of str
+        What stages make: left where it is between experiments, since DVC brings it up to date itself.
     force : bool
         Run every stage anew.
     threads : int
@@ -103,6 +108,7 @@ class Job:
     metrics: list[str] = field(default_factory=list)
     curves: list[str] = field(default_factory=list)
     varied: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
     force: bool = False
     threads: int = 1
     seconds: float | None = None
@@ -174,13 +180,12 @@ def run(job: Job, experiment: Runner) -> Outcome:
         if status or not commit:
             raise StudyError(_reason(job, status))
         outcome = read(job, Repository(clone), commit)
-        git(clone, "push", "--quiet", "--no-verify", "origin", f"+{ref}:{ref}")
-    except (StudyError, OSError, subprocess.SubprocessError) as error:
+        git(clone, "push", "--quiet", "--no-verify", RECEIVE, "origin", f"+{ref}:{ref}")
+    except Exception as error:  # whatever it is, it is this one experiment's
         end_marked(clone, spare=os.getpid())
         shutil.rmtree(clone, ignore_errors=True)
-        text = str(error)
-        killed = re.search(r"exited with -\d+", text) is not None
-        return Outcome(job.name, error=text, interrupted=killed)
+        text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+        return Outcome(job.name, error=text, interrupted=KILLED.search(text) is not None)
     ran = re.findall(r"^Running stage '([^']+)'", _log(job), re.MULTILINE)
     stages = [stage.rpartition(":")[2] for stage in ran]
     own = set(job.varied) <= {stage.partition("@")[0] for stage in stages} and bool(stages)
@@ -193,7 +198,8 @@ def prepare(job: Job) -> None:
     if not (clone / ".git").exists():
         _make_clone(job)
     git(clone, "reset", "--quiet", "--hard", job.baseline)
-    git(clone, "clean", "--quiet", "--force", "-d")
+    kept = (*(f"/{path}" for path in job.outputs), "/.dvc", "**/.dvc", "__pycache__")
+    git(clone, "clean", "--quiet", "--force", "--force", "-d", "-x", *(f"--exclude={path}" for path in kept))
     write_settings(clone / job.params, job.settings)
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
 
@@ -256,7 +262,8 @@ def read(job: Job, repository: Repository, commit: str) -> Outcome:
     for file in job.curves:
         text = repository.read(commit, file)
         if text is not None:
-            curves[file] = curve(file, text)
+            with contextlib.suppress(StudyError):
+                curves[file] = curve(file, text)
     return Outcome(job.name, commit, values, metrics=figures, curves=curves)
 
 
@@ -319,6 +326,7 @@ def _become_dvc(job: Job, arguments: list[str]) -> None:
     """In the child: run DVC's command line and end the process."""
     status = 1
     try:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # or the driver would not notice the worker's death
         log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for target, source in ((0, nothing), (1, log), (2, log)):

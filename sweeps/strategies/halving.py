@@ -30,14 +30,15 @@ class Halving:
         reached = max((len(trial.rungs) for trial in trials), default=0)
         if reached in (0, len(self.study.budgets)) or not all(trial.done for trial in trials):
             return Plan()
+        ended = {trial.index for trial in trials if trial.ended}
+        return Plan(climb=[index for index in self.climbers(trials, reached) if index not in ended])
+
+    def climbers(self, trials: Sequence[Past], rung: int) -> list[int]:
+        """The trials whose figure after so many rungs is among the best: a `factor`-th, but at least one."""
         sense = SENSE[self.study.objective[0].direction]
         there = sorted(
-            (trial for trial in trials if len(trial.rungs) == reached),
-            key=lambda trial: (sense * trial.rungs[-1], trial.index),
+            (trial for trial in trials if len(trial.rungs) >= rung),
+            key=lambda trial: (sense * trial.rungs[rung - 1], trial.index),
         )
-        best = there[: self._places(reached, len(trials))]
-        return Plan(climb=sorted(trial.index for trial in best if not trial.ended))
-
-    def _places(self, rung: int, total: int) -> int:
-        """How many trials a rung has: a `factor`-th of the one below, but at least one."""
-        return max(1, total // self.study.strategy.factor**rung)
+        places = max(1, len(trials) // self.study.strategy.factor**rung)
+        return sorted(trial.index for trial in there[:places])

@@ -102,6 +102,17 @@ def test_a_killed_stage_or_worker_does_not_cost_the_trial(foreign, victim):
     whole(foreign, "grid")
 
 
+def test_a_killed_worker_is_noticed_at_once(foreign):
+    path = foreign.study("grid", strategy="grid", space={"sleep": [60, 61]}, stop={"trial_minutes": 5})
+    process = foreign.start("run", str(path), "--no-report")
+    wait_until(lambda: len(foreign.runs()) == 2)
+    assert kill_children(process, lambda child: workers(child) and child.ppid() == process.pid)
+    wait_until(lambda: len(foreign.runs()) == 4)  # both again, long before the first two could have ended
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert foreign.marked() == []
+
+
 def test_a_stage_that_is_killed_every_time_fails_and_the_rest_go_on(foreign):
     path = foreign.study("grid", strategy="grid", space={"sleep": [0, 30]}, jobs=1)
     process = foreign.start("run", str(path), "--no-report")

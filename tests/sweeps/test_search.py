@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import yaml
-from foreign import build, copy, loss, wait_until
+from foreign import COMMON, Foreign, build, copy, loss, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,21 @@ def test_folds_and_seeds_are_experiments_of_their_own_and_averaged(foreign):
     assert len(foreign.experiments()) == 6
 
 
+def test_a_trial_with_a_failed_fold_has_failed_and_the_rest_go_on(foreign):
+    path = foreign.study(
+        "folds",
+        strategy="grid",
+        space={"rate": [0.1, 0.2]},
+        average_over={"model.width": [4, 6, 7]},
+        fixed={"broken": 4},
+    )
+    ended = run(foreign, path, check=False)
+    assert ended.returncode == 1
+    assert "0 of 2 trials done, 2 failed" in ended.stdout
+    assert ended.stderr == ""
+    assert all("the width is broken" in trial.error for trial in foreign.trials("folds"))
+
+
 def test_halving_has_an_experiment_for_each_rung(foreign):
     path = foreign.study(
         "halving",
@@ -181,6 +196,28 @@ def test_halving_has_an_experiment_for_each_rung(foreign):
             assert outcome["values"] == pytest.approx([loss(trial.params["model.width"], trial.params["rate"], rounds)])
     best = min(trials, key=lambda trial: trial.experiments["rung1"]["values"])
     assert best.index in [trial.index for trial in trials if len(trial.experiments) >= 2]
+
+
+def test_a_failed_trial_that_is_run_again_climbs_only_if_it_is_good_enough(foreign):
+    path = foreign.study(
+        "halving",
+        strategy={"kind": "halving", "budget": "rounds", "minimum": 1, "maximum": 2, "factor": 2},
+        trials=4,
+        space={"model.width": [1, 2, 3, 4]},
+        fixed={"broken": 1},
+    )
+    assert run(foreign, path, check=False).returncode == 1
+    assert sorted(trial.state for trial in foreign.trials("halving")) == ["complete", "failed", "pruned", "pruned"] or (
+        sorted(trial.state for trial in foreign.trials("halving")) == ["complete", "complete", "failed", "pruned"]
+    )
+    (foreign.path / "ml" / "fit.py").write_text(foreign.read("ml/fit.py"))
+    content = foreign.read("studies/halving.yaml")
+    runs = len(foreign.runs())
+    for _ in range(2):
+        run(foreign, path, "--retry-failed", check=False)
+    assert len(foreign.runs()) == runs + 2
+    assert foreign.read("studies/halving.yaml") == content
+    assert [trial.state for trial in foreign.trials("halving")].count("running") == 0
 
 
 def test_times_are_measured_and_those_from_the_run_cache_are_not(foreign):
@@ -322,6 +359,43 @@ def test_best_and_promote(foreign):
     assert "only a complete one" in foreign.sweeps("promote", str(path), "--trial", "9", check=False).stderr
 
 
+def test_results_of_another_definition_are_not_taken_for_this_one(foreign):
+    run(foreign, foreign.study("grid", **GRID))
+    worst_first = {"metric": COMMON["objective"], "direction": "maximise"}
+    path = foreign.study("grid", **{**GRID, "objective": worst_first})
+    for command in ("best", "promote", "status", "report"):
+        refused = foreign.sweeps(command, str(path), check=False)
+        assert refused.returncode == 2, command
+        assert "is not what grid@" in refused.stderr
+
+
+def test_a_committed_ledger_with_more_trials_is_read_and_never_overwritten(foreign, tmp_path):
+    path = foreign.study("grid", **GRID)
+    foreign.sweeps("run", str(path))
+    foreign.commit("results")
+    clone = Foreign(tmp_path / "a clone", foreign.environment)
+    foreign.run("git", "clone", "--quiet", str(foreign.path), str(clone.path))
+    assert "4 complete" in clone.sweeps("status", "studies/grid.yaml").stdout
+    report = clone.read("studies/grid/report.md")
+    said = clone.sweeps("run", "studies/grid.yaml", "--trials", "1", check=False).stdout
+    assert "studies/grid holds more trials than this clone has run, so it is left as it is" in said
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    assert "4 complete" in clone.sweeps("status", "studies/grid.yaml").stdout
+    clone.sweeps("report", "studies/grid.yaml")
+    assert clone.read("studies/grid/report.md") == report
+    assert "4 of 4 trials done" in clone.sweeps("run", "studies/grid.yaml", "--no-report").stdout
+    assert len(clone.experiments()) == 4
+
+
+def test_enqueue_puts_as_many_into_the_queue_as_the_study_has(foreign):
+    path = foreign.study("grid", **GRID, trials=2)
+    foreign.commit("study")
+    assert "2 experiments queued" in foreign.sweeps("enqueue", str(path)).stdout
+    assert "0 experiments queued" in foreign.sweeps("enqueue", str(path)).stdout
+    status = foreign.run("dvc", "queue", "status").stdout
+    assert status.count("Queued") == 2
+
+
 def test_enqueue_fills_the_real_queue_and_the_report_finds_what_it_ran(foreign):
     path = foreign.study("grid", **GRID)
     foreign.commit("study")
@@ -345,7 +419,7 @@ def test_enqueue_fills_the_real_queue_and_the_report_finds_what_it_ran(foreign):
 
 def test_confirm_compares_with_new_seeds_the_base_and_random_search(foreign):
     path = foreign.study("tpe", **TPE, seed_parameter="seed")
-    said = foreign.sweeps("run", str(path), "--confirm", "2", "--seeds", "3").stdout
+    said = foreign.sweeps("run", str(path), "--no-report", "--trials", "6", "--confirm", "2", "--seeds", "3").stdout
     rows = [line.split("|") for line in said.splitlines() if line.startswith("| ")]
     table = {row[1].strip(): float(row[2]) for row in rows if row[1].strip() not in ("point",)}
     assert set(table) == {"best-1", "best-2", "base", "random"}
@@ -353,9 +427,12 @@ def test_confirm_compares_with_new_seeds_the_base_and_random_search(foreign):
     best = min(foreign.trials("tpe"), key=lambda trial: trial.values)
     wanted = loss(best.params["model.width"], best.params["rate"], seed=3)
     assert table["best-1"] == pytest.approx(wanted, rel=1e-3)
-    assert len(foreign.trials("tpe-random")) == 6
-    assert "better than the base" in said
+    assert sum(one.name.startswith("tpe-random-") for one in foreign.experiments()) == 6
+    assert "The search's best is better than the base, beyond the spread over seeds." in said
+    assert "than the best of a random search" in said or "The best of a random search" in said
     assert "| best-1 |" in foreign.read("studies/tpe/confirm.md")
+    assert "removed 24 experiments" in foreign.sweeps("clean", str(path)).stdout
+    assert foreign.experiments() == []
 
 
 @pytest.mark.parametrize(
