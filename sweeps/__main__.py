@@ -218,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudyError as error:
         print(f"sweeps: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(
             f"sweeps: {error.filename or 'a file'}: {error.strerror or error}; nothing done so far is lost",
