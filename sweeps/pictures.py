@@ -257,6 +257,10 @@ def _ticks(ax: Axes, analysis: Analysis, key: str) -> None:
         ax.minorticks_off()
     elif ax.get_xscale() == "linear":
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=all(isinstance(value, int) for value in values)))
+    else:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room < 1 else (1, 3) if room < 2.5 else (1,)))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def categories(analysis: Analysis, objective: int = 0) -> Figure | None:
