@@ -233,7 +233,10 @@ def regularisation(analysis: Analysis) -> Iterator[str]:
     """Strong regularisation in the best trial: the model would overfit without."""
     if analysis.several or not analysis.best or analysis.constant():
         return
+    weights = analysis.importances()
     for key, dimension in analysis.study.space.items():
+        if weights.get(analysis.names[key], 1) < MINOR:
+            continue
         value = analysis.best[0].params.get(key)
         place = _place(dimension, value) if value is not None else None
         if key.rpartition(".")[2].lower() in REGULARISERS and place is not None and place >= STRONG:

@@ -150,9 +150,11 @@ def test_training_is_compared_with_validation(tmp_path, key, train, value, direc
 
 def test_strong_regularisation_in_the_best_trial_is_noticed(tmp_path):
     space = {"model.dropout": [0.0, 0.2, 0.4], "model.width": [1, 2, 3]}
-    text = said(tmp_path, value_of(lambda one: one["model.width"] - one["model.dropout"]), space=space)
+    text = said(tmp_path / "much", value_of(lambda one: one["model.width"] - 5 * one["model.dropout"]), space=space)
     assert "The search prefers a high dropout (0.4)" in text
     assert "high width" not in text
+    text = said(tmp_path / "little", value_of(lambda one: one["model.width"] - one["model.dropout"] / 5), space=space)
+    assert "high dropout" not in text
 
 
 @pytest.mark.parametrize(("late", "verdict"), [(1, "a good guide"), (-1, "a poor guide")])
