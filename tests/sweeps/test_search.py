@@ -233,7 +233,7 @@ def test_times_are_measured_and_those_from_the_run_cache_are_not(foreign):
 
 
 def test_two_drivers_on_one_study(foreign):
-    path = foreign.study("slow", strategy="grid", space={"rate": [0.1, 0.2]}, fixed={"sleep": 8})
+    path = foreign.study("slow", strategy="grid", space={"rate": [0.1, 0.2]}, fixed={"sleep": 120})
     first = foreign.start("run", str(path), "--no-report")
     wait_until(lambda: len(foreign.runs()) == 2)
     second = run(foreign, path, check=False)
@@ -241,8 +241,9 @@ def test_two_drivers_on_one_study(foreign):
     assert f"study slow is being run by another process (process {first.pid}" in second.stderr
     assert f"run by process {first.pid}" in foreign.sweeps("status", str(path)).stdout
     assert "stop it first" in foreign.sweeps("clean", str(path), check=False).stderr
+    first.terminate()
     first.communicate(timeout=30)
-    assert first.returncode == 0
+    assert first.returncode == 130
     assert len(foreign.runs()) == 2
 
 
