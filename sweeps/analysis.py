@@ -17,11 +17,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
-from sweeps.driver import best_trials, members, rung_name
 from sweeps.ledger import Campaign, Trial, _quiet
 from sweeps.spaces import Dimension
 from sweeps.strategies.base import SENSE
 from sweeps.studies import Halving, OneAtATime, Points, Study
+from sweeps.trials import best_trials, members, rung_name
 
 ENOUGH = 4  # trials, to say anything of a parameter's importance
 MINOR = 0.05  # importance below which a parameter may as well be fixed

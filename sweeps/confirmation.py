@@ -18,12 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweeps.driver import Options, best_trials, members, run_study, rung_name
+from sweeps.driver import Options, run_study
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository
 from sweeps.strategies.base import SENSE
 from sweeps.studies import Halving, Points, Random, Study
+from sweeps.trials import best_trials, members, rung_name
 
 BASE, RIVAL = "base", "random"
 

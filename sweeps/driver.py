@@ -6,9 +6,7 @@ names), and left-overs of workers (removed).
 """
 
 import contextlib
-import itertools
 import os
-import re
 import shutil
 import signal
 import time
@@ -27,8 +25,8 @@ from sweeps.pool import Pool
 from sweeps.progress import Display, Figures
 from sweeps.repository import SHORT, Repository
 from sweeps.strategies import Past, Plan, Proposal, make
-from sweeps.strategies.base import SENSE
 from sweeps.studies import Study
+from sweeps.trials import best_trials, members, rung_name
 from sweeps.worker import Job, Outcome, read
 
 ATTEMPTS = 3
@@ -444,51 +442,6 @@ class Search:
         if "failed" in states:
             self.display.say("why: python -m sweeps status STUDY; again: python -m sweeps run STUDY --retry-failed")
         return int(done < len(states))
-
-
-def rung_name(study: Study, rung: int) -> str:
-    """Part of an experiment's name that says its rung; nothing where there is only one."""
-    return "" if study.budgets == [None] else f"rung{rung + 1}"
-
-
-def members(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every combination to average over: what it adds to an experiment's name, and its parameters."""
-    rung = study.budgets != [None]
-    axes = [list(zip(_words(key, values), values, strict=True)) for key, values in study.average_over.items()]
-    for combination in itertools.product(*axes):
-        text = "-".join(word for word, _ in combination)
-        settings = {key: value for key, (_, value) in zip(study.average_over, combination, strict=True)}
-        yield (f"-{text}" if rung and text else text), settings
-
-
-def _words(key: str, values: list[Any]) -> list[str]:
-    """A name for each value, of letters, digits and dots; numbered where that leaves two the same."""
-    words = [re.sub(r"[^a-z0-9.]", "", f"{key.rpartition('.')[2]}{value}".lower()) for value in values]
-    if len(set(words)) < len(words):
-        return [f"{key.rpartition('.')[2].lower()}.{number}" for number in range(1, len(values) + 1)]
-    return words
-
-
-def best_trials(study: Study, trials: list[Trial]) -> list[Trial]:
-    """Complete trials, best first; with several objectives those that no other surpasses in all of them."""
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if len(study.objective) == 1:
-        sense = SENSE[study.objective[0].direction]
-        return sorted(complete, key=lambda trial: (sense * trial.values[0], trial.index))
-    costs = {
-        trial.index: [SENSE[o.direction] * value for o, value in zip(study.objective, trial.values, strict=True)]
-        for trial in complete
-    }
-    front = [
-        trial
-        for trial in complete
-        if not any(
-            all(theirs <= mine for theirs, mine in zip(other, costs[trial.index], strict=True))
-            and other != costs[trial.index]
-            for other in costs.values()
-        )
-    ]
-    return sorted(front, key=lambda trial: costs[trial.index])
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sweeps.driver import best_trials, rung_name
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository, round_trip, write_settings
 from sweeps.studies import Study, flatten, nest
+from sweeps.trials import best_trials, rung_name
 
 
 def choose(study: Study, campaign: Campaign, number: int | None = None) -> Trial:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.checks import settle
-from sweeps.driver import members
 from sweeps.errors import StudyError
 from sweeps.repository import SHORT, Repository, dvc_folder
 from sweeps.strategies import make
 from sweeps.studies import Adaptive, CoarseToFine, Halving, Study, flatten
+from sweeps.trials import members
 
 
 def enqueue(study: Study, repository: Repository, limit: int | None) -> int:

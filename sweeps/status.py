@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sweeps import progress
 from sweeps.campaigns import driver_of, folder
-from sweeps.driver import best_trials
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository
 from sweeps.studies import Study
+from sweeps.trials import best_trials
 
 SHOWN = 10
 

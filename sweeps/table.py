@@ -11,12 +11,12 @@ from ruamel.yaml import YAML, YAMLError
 
 from sweeps.analysis import Analysis, is_number
 from sweeps.checks import HELD_OUT
-from sweeps.driver import rung_name
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import SHORT
 from sweeps.spaces import label
 from sweeps.studies import Objective, Study
+from sweeps.trials import rung_name
 
 CRITERION = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {

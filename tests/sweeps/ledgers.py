@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sweeps.driver import members, rung_name
 from sweeps.ledger import Campaign, forms, open_ledger
 from sweeps.strategies import make
 from sweeps.strategies.base import Past
 from sweeps.studies import Study
+from sweeps.trials import members, rung_name
 
 FILE = "metrics/train.json"
 BASELINE = "84a7567" + "0" * 33

@@ -367,7 +367,7 @@ def test_experiments_are_the_references_that_dvc_keeps(tiny, monkeypatch):
 PIPELINE = """
 stages:
   raw: {cmd: a, wdir: ../code, deps: [load.py, s3://bucket/x, /elsewhere/y, ../../outside]}
-  fit: {cmd: b, deps: [fit.py, data/raw.csv, ../shared, ../code/load.py], outs: [model]}
+  fit: {cmd: b, deps: [fit.py, data/raw.csv, ../other, ../code/load.py], outs: [model]}
   each: {foreach: [1, 2], do: {cmd: "c ${item}", deps: [each.py]}}
   cross: {matrix: {x: [1, 2]}, cmd: "d ${item.x}", deps: [cross.py]}
   last: {cmd: e, deps: [model, config.json]}
