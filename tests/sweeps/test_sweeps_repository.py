@@ -367,7 +367,7 @@ def test_experiments_are_the_references_that_dvc_keeps(tiny, monkeypatch):
 PIPELINE = """
 stages:
   raw: {cmd: a, wdir: ../code, deps: [load.py, s3://bucket/x, /elsewhere/y, ../../outside]}
-  fit: {cmd: b, deps: [fit.py, data/raw.csv, ../other, ../code/load.py], outs: [model]}
+  fit: {cmd: b, deps: [fit.py, data/raw.csv, ../common, ../code/load.py], outs: [model]}
   each: {foreach: [1, 2], do: {cmd: "c ${item}", deps: [each.py]}}
   cross: {matrix: {x: [1, 2]}, cmd: "d ${item.x}", deps: [cross.py]}
   last: {cmd: e, deps: [model, config.json]}
@@ -381,8 +381,8 @@ TREE = {
     "ml/config.json": "{}",
     "ml/data.dvc": "outs: []",
     "code/load.py": "1",
-    "shared/a.py": "1",
-    "shared/deep/b.py": "1",
+    "common/a.py": "1",
+    "common/deep/b.py": "1",
 }
 
 
@@ -403,10 +403,10 @@ def test_code_is_what_stages_read_from_git(tiny):
     commit = tiny.commit(TREE)
     found = tiny.repository.code(commit, "ml/dvc.yaml", "ml/config.json")
     assert set(found) == set(TREE) - {"ml/unread.py", "ml/config.json"}
-    assert found["shared/deep/b.py"] == tiny.git("rev-parse", "HEAD:shared/deep/b.py")
+    assert found["common/deep/b.py"] == tiny.git("rev-parse", "HEAD:common/deep/b.py")
 
 
-@pytest.mark.parametrize("file", ["ml/fit.py", "ml/dvc.yaml", "shared/deep/b.py", "code/load.py", "ml/data.dvc"])
+@pytest.mark.parametrize("file", ["ml/fit.py", "ml/dvc.yaml", "common/deep/b.py", "code/load.py", "ml/data.dvc"])
 def test_code_changes_with_every_file_of_it(tiny, file):
     def code():
         return tiny.repository.code(tiny.git("rev-parse", "HEAD"), "ml/dvc.yaml", "ml/config.json")
