@@ -19,7 +19,7 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 test: .venv/installed  ## run all tests
 	@python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-torture: .venv/installed  ## kill searches at every step and at random, twenty rounds (about half an hour)
+torture: .venv/installed  ## kill searches at every step and at random, twenty rounds (about a quarter of an hour)
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
 
 lint: .venv/installed-dev  ## check style and formatting
