@@ -27,7 +27,7 @@ from sweeps.analysis import MINOR, Analysis, evaluator, text
 from sweeps.ledger import Campaign, Trial, _quiet
 from sweeps.studies import Study
 
-PLAIN, BEST, GOOD, FAINT = "#0072B2", "#D55E00", "#009E73", "0.6"
+PLAIN, BEST, FAINT = "#0072B2", "#D55E00", "0.6"
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 STYLE = {

@@ -1,7 +1,6 @@
 """Local workers: processes that run jobs side by side, each in a clone of its own."""
 
 import json
-import os
 import selectors
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sweeps.repository import environment
 from sweeps.worker import MARK, Job, Outcome, end_marked
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -59,7 +59,6 @@ class Pool:
 
     def _start(self, slot: _Slot) -> None:
         slot.clone.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         with (self.folder / f"{slot.clone.name}.log").open("ab") as log:
             slot.process = subprocess.Popen(
                 [sys.executable, "-c", START, str(PACKAGE)],
@@ -67,7 +66,7 @@ class Pool:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env=os.environ | {MARK: str(slot.clone), "PATH": path, "PYTHONUNBUFFERED": "1"},
+                env=environment() | {MARK: str(slot.clone), "PYTHONUNBUFFERED": "1"},
             )
         self.selector.register(slot.process.stdout, selectors.EVENT_READ, slot)
 

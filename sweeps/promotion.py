@@ -1,7 +1,6 @@
 """The winner of a search: its configuration as YAML, and as the content of the parameters file."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, Trial
-from sweeps.repository import Repository, round_trip, write_settings
+from sweeps.repository import Repository, environment, round_trip, write_settings
 from sweeps.studies import Study, flatten, nest
 from sweeps.trials import best_trials, rung_name
 
@@ -78,10 +77,7 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
         if before[key] != value:
             print(f"{study.params}: {key}: {before[key]} -> {value}", flush=True)
     folder = (repository.root / study.pipeline).parent
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ | {"PATH": path}, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment(), check=False)
     if done.returncode:
         raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout")
     name = list(trial.experiments.values())[-1]["name"]

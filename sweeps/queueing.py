@@ -4,12 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from sweeps.checks import settle
 from sweeps.errors import StudyError
-from sweeps.repository import SHORT, Repository, dvc_folder
+from sweeps.repository import SHORT, Repository, dvc_folder, environment
 from sweeps.strategies import make
 from sweeps.studies import Adaptive, CoarseToFine, Halving, Study, flatten
 from sweeps.trials import members
@@ -64,11 +63,10 @@ def _experiments(
 
 def _dvc(repository: Repository, study: Study, *arguments: str) -> str:
     """Output of a DVC command at the top of the DVC repository."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=dvc_folder(repository.root, study.pipeline).parent,
-        env=os.environ | {"PATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

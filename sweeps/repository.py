@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ def git(folder: Path, *arguments: str, check: bool = True, stdin: str | None = N
     if check and done.returncode:
         raise StudyError(f"git {arguments[0]}: {done.stderr.strip() or f'gave {done.returncode}'}")
     return done.stdout.rstrip("\n")
+
+
+def environment() -> dict[str, str]:
+    """The environment with this Python first on the path: stages say `python`, and mean this one."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path}
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def test_the_stages_that_read_what_is_varied(tiny, content, varied):
     ],
 )
 def test_values_that_could_stand_there(tiny, space):
-    settle(tiny.repository, study(space=space), tiny.repository.head)
+    assert settle(tiny.repository, study(space=space), tiny.repository.head).settings
 
 
 # Parameters
@@ -368,7 +368,7 @@ def test_test_figures_are_refused_by_what_they_are_made_from(tiny, metric, stage
     ],
 )
 def test_other_figures_are_allowed(tiny, metric):
-    settle(tiny.repository, study(metric=metric), tiny.repository.head)
+    assert metric.partition(":")[0] in settle(tiny.repository, study(metric=metric), tiny.repository.head).metrics
 
 
 # The parameters' own schema
