@@ -39,10 +39,12 @@ bench: .venv/installed  ## measure what the README says about speed (about twent
 	@python -m benchmarks.data
 	@python -m benchmarks.evaluation
 	@python -m benchmarks.overhead
+	@python -m benchmarks.streaming
 	@python -m benchmarks.searches --trials 500
 
-pictures: .venv/installed  ## copy the pictures the README shows from plots/ to docs/
+pictures: .venv/installed  ## bring the pictures the README shows to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/
+	@python -m stages.story studies/story/trials.csv docs/story.png
 
 schema: .venv/installed  ## write the JSON schema of params.yaml
 	@python -m tonesift.params > params.schema.json

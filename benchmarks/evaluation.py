@@ -2,8 +2,8 @@
 
     python -m benchmarks.evaluation
 
-The stage runs as DVC runs it, as a process of its own. Running the network over the test and training windows, and for
-`full` over the recordings laid end to end and their 43 perturbations, is measured here in the same round and taken off.
+The stage runs as DVC runs it, as a process of its own. Running the network over what it is judged on, and for `full`
+over whole recordings and their 43 perturbations, is measured here in the same round and taken off.
 """
 
 import statistics
@@ -13,12 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from ruamel.yaml import YAML
 
 from benchmarks import machine
+from stages import evaluate
+from tonesift import comparison, compute, examination, params, recordings, sequences, windows
 from tonesift import model as models
-from tonesift import recordings, sequences, windows
+from tonesift.judge import Judge, Stretches
 
 ROUNDS = 5
 WANTED = {"full": 30, "scores": 3}
@@ -41,25 +44,37 @@ def stage(folder: Path, detail: str) -> float:
 
 def network(detail: str) -> float:
     """Seconds of running the network alone."""
+    device = torch.device("cpu")
     model, facts = models.load("models/model.safetensors")
-    split, device = windows.read("data/windows.h5"), torch.device("cpu")
-    length, step = facts["sequence_length"], facts["step_size"]
-    with recordings.opened("data/test.h5") as test:
-        signals = sequences.read_signals(test, facts["center"], facts["scale"], device)
-        every = windows.all_windows(test.count, test.samples, length, step)
-    begin = time.perf_counter()
-    with sequences.workers(device, 8) as run:
-        for runs in (every, split.train):
-            sequences.score(model, sequences.Sequences(signals, windows.starts(runs, step), length), 1024, run)
+    (settings,) = params.load(Path("params.yaml"), "evaluate")
+    with compute.workers(device, evaluate.PARALLEL) as run:
+        ours = Judge(model, facts, settings.batch_size, run, device)
+        judged, mixture = read(ours, settings)
+        begin = time.perf_counter()
+        for signals, stretches in judged:
+            ours.score(signals, stretches)
+        if ours.reset is None:
+            ours.estimate(mixture)
         if detail == "full":
-            copies = sequences.Signals(*(signal.repeat(PERTURBED + 1, *[1] * (signal.dim() - 1)) for signal in signals))
-            sequences.stitched(model, copies, length, 1024, run)
-    return time.perf_counter() - begin
+            ours.estimate(mixture[: max(1, examination.WHOLE_SAMPLES // mixture.shape[1])])
+            ours.estimate(np.repeat(mixture[:1, : examination.ROBUST_SAMPLES], PERTURBED, axis=0))
+        return time.perf_counter() - begin
+
+
+def read(ours: Judge, settings: params.Evaluate) -> tuple[list[tuple[sequences.Signals, Stretches]], np.ndarray]:
+    """What the stage judges the network on, and the test recordings' mixtures (R, N)."""
+    scaling, split = (ours.facts["center"], ours.facts["scale"]), windows.read("data/windows.h5")
+    with recordings.opened("data/test.h5") as test, recordings.opened("data/train.h5") as train:
+        task = comparison.make_task(test.facts, test.samples)
+        tried = evaluate.choose(ours, settings, task, (test.count, test.samples), split)
+        sources = zip((test, train), tried, strict=True)
+        judged = [(sequences.read_signals(source, *scaling, ours.device), stretches) for source, stretches in sources]
+        return judged, np.stack([test.mixture(index) for index in range(test.count)])
 
 
 def main() -> None:
     """Run both details in turns and print the medians."""
-    print(f"evaluate at the baseline; {machine.describe()}")
+    print(f"stage evaluate; {machine.describe()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rounds = [{detail: (stage(folder, detail), network(detail)) for detail in WANTED} for _ in range(ROUNDS)]

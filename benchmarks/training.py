@@ -1,16 +1,23 @@
-"""Training speed at the baseline: ours beside a plain PyTorch script, both on the machine's cores, in float32.
+"""Training speed: the baseline and the promoted configuration beside a plain PyTorch script, in float32.
 
-    python -m benchmarks.training
+    python -m benchmarks.training        # steps and arithmetic: about a minute
+    python -m benchmarks.training time   # how long the baseline learns until it is good: about two minutes
 
 The plain script is what one writes first: all windows copied into a TensorDataset, a shuffling DataLoader, `nn.LSTM`
 with two layers and dropout, Adam, clipping, one process on PyTorch's own threads. Each side is a process of its own;
-their rounds take turns and the median of the rounds' ratios counts.
+their rounds take turns and the median of the rounds' ratios counts. A product of two 2048 x 2048 matrices, on as many
+of PyTorch's own threads as training has shards, says what arithmetic the same cores can do. An epoch of the plain
+script, every training window once, is the unit in which training times are given.
 """
 
+import itertools
+import math
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,17 +25,41 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import machine
-from tonesift import sequences, signals, training, windows
-from tonesift.model import DropoutMasks, ToneLSTM
+from tonesift import metrics, sequences, signals, streams, training, windows
+from tonesift.compute import Workers, workers
+from tonesift.model import DropoutMasks, ToneLSTM, torch_generator
 
-FREQUENCIES, PHASES = (1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0)
-LENGTH, BATCH, STEPS, ROUNDS = 50, 64, 100, 5
+FREQUENCIES, PHASES, NOISE_STD, SAMPLES = (1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0), 0.1, 10_000
+LENGTH, BATCH, SHARDS, VAL_SHARE = 50, 64, 2, 0.1
+BASELINE = {"hidden_size": 128, "num_layers": 2, "dropout": 0.2}
+PROMOTED = {"hidden_size": 64, "num_layers": 2, "dropout": 0.2, "conditioning": "heads", "hop": 10}
+PROMOTED_STREAMS, PROMOTED_LENGTH, PROMOTED_STEPS = 64, 50, 20 * 40  # side by side; steps of the network; of training
+STEPS, ROUNDS, PRODUCT = 100, 5, 2048
+ENOUGH, EVERY, APART, PATIENCE = 0.347, 50, 10, 10  # R^2 in test; steps between looks; samples between windows; epochs
+DEVICE = torch.device("cpu")
 
 
-def recording() -> tuple[np.ndarray, np.ndarray]:
-    """The baseline's training recording: mixture (N,) and tones (K, N), float32."""
-    tones = np.stack([signals.sinusoid(f, 1000.0, 10_000, p) for f, p in zip(FREQUENCIES, PHASES, strict=True)])
-    return signals.mix(tones, 0.1, signals.stream(1, "noise", 0)).astype("f4"), tones.astype("f4")
+def recording(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The baseline's recording with noise of this seed: mixture (N,) and tones (K, N), float32."""
+    tones = np.stack([signals.sinusoid(f, 1000.0, SAMPLES, p) for f, p in zip(FREQUENCIES, PHASES, strict=True)])
+    return signals.mix(tones, NOISE_STD, signals.stream(seed, "noise", 0)).astype("f4"), tones.astype("f4")
+
+
+def read_signals(seed: int) -> sequences.Signals:
+    """The same as `tonesift` keeps it."""
+    mixture, tones = recording(seed)
+    return sequences.Signals(torch.from_numpy(mixture)[None], torch.from_numpy(tones)[None])
+
+
+def training_starts() -> np.ndarray:
+    """First samples of the baseline's training windows."""
+    train, _ = windows.split_blocks(1, SAMPLES, LENGTH, 1, VAL_SHARE)
+    return windows.starts(train, 1)
+
+
+def epoch_steps() -> int:
+    """Steps of an epoch of the plain script."""
+    return math.ceil(len(training_starts()) * len(FREQUENCIES) / BATCH)
 
 
 class PlainModel(nn.Module):
@@ -45,87 +76,199 @@ class PlainModel(nn.Module):
         return self.head(self.dropout(self.lstm(inputs)[0]))
 
 
-def plain_rounds(mixture: np.ndarray, tones: np.ndarray):
-    """Windows per second of the plain script, one round at each `next`."""
-    count = len(mixture) - LENGTH + 1
-    at = np.arange(count)[:, None] + np.arange(LENGTH)
-    inputs = np.zeros((count * 4, LENGTH, 5), dtype="f4")
-    targets = np.zeros((count * 4, LENGTH, 1), dtype="f4")
-    for tone in range(4):
-        part = slice(tone * count, (tone + 1) * count)
-        inputs[part, :, 0], inputs[part, :, 1 + tone], targets[part, :, 0] = mixture[at], 1.0, tones[tone][at]
-    loader = DataLoader(TensorDataset(torch.from_numpy(inputs), torch.from_numpy(targets)), BATCH, shuffle=True)
+def plain_dataset() -> TensorDataset:
+    """Every training window for every tone, written out."""
+    mixture, tones = recording(1)
+    at = training_starts()[:, 1:] + np.arange(LENGTH)
+    inputs = np.zeros((len(tones), *at.shape, 1 + len(tones)), dtype="f4")
+    for tone in range(len(tones)):
+        inputs[tone, ..., 0], inputs[tone, ..., 1 + tone] = mixture[at], 1.0
+    return TensorDataset(torch.from_numpy(inputs).flatten(0, 1), torch.from_numpy(tones[:, at, None]).flatten(0, 1))
+
+
+def plain(steps: int) -> Iterator[list[float]]:
+    """Seconds a step of the plain script, over so many steps at each `next`."""
+    loader = DataLoader(plain_dataset(), BATCH, shuffle=True)
     model, criterion = PlainModel(), nn.MSELoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
-    batches = iter(loader)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
     while True:
         begin = time.perf_counter()
-        for _ in range(STEPS):
-            x, y = next(batches)
+        for x, y in itertools.islice(batches, steps):
             optimizer.zero_grad()
             loss = criterion(model(x), y)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-        yield STEPS * BATCH / (time.perf_counter() - begin)
+        yield [(time.perf_counter() - begin) / steps]
 
 
-def our_rounds(mixture: np.ndarray, tones: np.ndarray):
-    """Windows per second of `tonesift.training`, one round at each `next`."""
-    data = sequences.Signals(torch.from_numpy(mixture)[None], torch.from_numpy(tones)[None])
-    train = sequences.Sequences(data, windows.starts(windows.all_windows(1, len(mixture), LENGTH, 1), 1), LENGTH)
-    device = torch.device("cpu")
-    model = ToneLSTM(4, 128, 2, 0.2)
+@contextmanager
+def our_step(configuration: dict, length: int, data: sequences.Signals, noise_std: float = 0.0):
+    """A `training.Step` as stage `train` sets it up with seed 1, and the threads it runs on."""
+    model = ToneLSTM(len(FREQUENCIES), **configuration)
+    model.initialise(torch_generator(training.stream(1, "weights"), DEVICE))
     optimizer = training.make_optimizer(model, "adam", 1e-3, 1e-5, 0.9)
-    masks = [DropoutMasks(training.stream(1, "dropout", shard), device) for shard in range(2)]
-    order = np.random.default_rng(1)
+    masks = [DropoutMasks(training.stream(1, "dropout", shard), DEVICE) for shard in range(SHARDS)]
+    noises = [np.random.Generator(np.random.SFC64(training.stream(1, "noise", shard))) for shard in range(SHARDS)]
+    with workers(DEVICE, SHARDS) as run:
+        yield training.Step(model, data, length, optimizer, 1.0, masks, run, noise_std, noises)
+
+
+def window_batches() -> Iterator[sequences.Batch]:
+    """The baseline's batches, epoch after epoch."""
+    train = sequences.Sequences(read_signals(1), training_starts(), LENGTH, len(FREQUENCIES))
+    order = np.random.default_rng(training.stream(1, "order"))
     while True:
-        examples = order.permutation(len(train))
-        with sequences.workers(device, 2) as run:
-            step = training.Step(model, train, optimizer, 1.0, masks, run)
-            begin = time.perf_counter()
-            for index in range(STEPS):
-                step(examples[index * BATCH : (index + 1) * BATCH])
-            speed = STEPS * BATCH / (time.perf_counter() - begin)
-        yield speed
+        yield from train.batches(BATCH, order.permutation(len(train)))
 
 
-SIDES = {"plain": plain_rounds, "ours": our_rounds}
+def stream_batches() -> Iterator[sequences.Batch]:
+    """The promoted configuration's batches."""
+    length = PROMOTED_LENGTH * PROMOTED["hop"]
+    train, _ = windows.split_blocks(1, SAMPLES, length, 1, VAL_SHARE)
+    reading = streams.Streams(windows.covered(train, length, 1), PROMOTED_STREAMS, length, examples=1)
+    order = np.random.default_rng(training.stream(1, "order"))
+    while True:
+        yield reading.next(order)
 
 
-def serve(side: str) -> None:
-    """Run a round of one side for each line on standard input, and print its windows per second."""
-    rounds = SIDES[side](*recording())
-    next(rounds)  # warm up
+def seconds_a_step(step: training.Step, batches: Iterator[sequences.Batch], steps: int) -> float:
+    """Take so many steps."""
+    begin = time.perf_counter()
+    for batch in itertools.islice(batches, steps):
+        step(batch)
+    return (time.perf_counter() - begin) / steps
+
+
+def ours(steps: int) -> Iterator[list[float]]:
+    """Seconds a step of the baseline."""
+    batches = window_batches()
+    with our_step(BASELINE, LENGTH, read_signals(1)) as step:
+        while True:
+            yield [seconds_a_step(step, batches, steps)]
+
+
+def promoted(steps: int) -> Iterator[list[float]]:
+    """Seconds a step of the promoted configuration, fresh noise included."""
+    clean, batches = sequences.without_noise(read_signals(1), 0.0, 1.0), stream_batches()
+    with our_step(PROMOTED, PROMOTED_LENGTH, clean, NOISE_STD) as step:
+        while True:
+            yield [seconds_a_step(step, batches, steps)]
+
+
+def learning(steps: int) -> Iterator[list[float]]:
+    """Seconds a step of the baseline, and R^2 on windows of the test recording after them; begins untrained."""
+    batches, test = window_batches(), test_windows()
+    with our_step(BASELINE, LENGTH, read_signals(1)) as step:
+        while True:
+            seconds = seconds_a_step(step, batches, steps)
+            yield [seconds, r2(step.model, test, step.run)]
+
+
+def test_windows() -> sequences.Sequences:
+    """Windows all over the test recording, for every tone."""
+    starts = windows.starts(windows.all_windows(1, SAMPLES, LENGTH, APART), APART)
+    return sequences.Sequences(read_signals(2), starts, LENGTH, len(FREQUENCIES))
+
+
+def r2(model: ToneLSTM, test: sequences.Sequences, run: Workers) -> float:
+    """R^2 over all tones."""
+    return sum(sequences.score(model, test, 1024, run).tallies, metrics.Tally()).r2
+
+
+def product(steps: int) -> Iterator[list[float]]:
+    """Operations per second of a large matrix product on as many of PyTorch's own threads as training has shards."""
+    torch.set_num_threads(min(SHARDS, torch.get_num_threads()))
+    left, right, out = (torch.rand(PRODUCT, PRODUCT) for _ in range(3))
+    while True:
+        begin = time.perf_counter()
+        for _ in range(steps):
+            torch.mm(left, right, out=out)
+        yield [2 * PRODUCT**3 * steps / (time.perf_counter() - begin)]
+
+
+SIDES: dict[str, Callable[[int], Iterator[list[float]]]] = {
+    side.__name__: side for side in (plain, ours, promoted, product, learning)
+}
+
+
+def serve(side: str, steps: int) -> None:
+    """Run a round of one side for each line on standard input, and print what it came to."""
+    rounds = SIDES[side](steps)
+    if side != "learning":
+        next(rounds)  # warm up
     for _ in sys.stdin:
-        print(next(rounds), flush=True)
+        print(*next(rounds), flush=True)
 
 
-def start(side: str) -> subprocess.Popen[str]:
+def start(side: str, steps: int) -> subprocess.Popen[str]:
     """Process of its own for a side, so that neither changes the other's memory or threads."""
-    command = [sys.executable, "-m", "benchmarks.training", side]
+    command = [sys.executable, "-m", "benchmarks.training", side, str(steps)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def measure(process: subprocess.Popen[str]) -> float:
-    """Windows per second of one round."""
+def measure(process: subprocess.Popen[str]) -> list[float]:
+    """What one round came to."""
     process.stdin.write("go\n")
     process.stdin.flush()
-    return float(process.stdout.readline())
+    return [float(word) for word in process.stdout.readline().split()]
+
+
+def speed() -> None:
+    """Run all sides in turns and print the medians."""
+    steps = {"plain": STEPS, "ours": STEPS, "promoted": STEPS, "product": 5}
+    sides = [start(*side) for side in steps.items()]
+    rounds = [[measure(side)[0] for side in sides] for _ in range(ROUNDS)]
+    for side in sides:
+        side.communicate()
+    theirs, mine, best, _ = (statistics.median(column) for column in zip(*rounds, strict=True))
+    work = step_operations()
+    print(f"plain script  {BATCH / theirs:8.0f} windows/s")
+    print(f"tonesift      {BATCH / mine:8.0f} windows/s")
+    print(f"ratio         {shown(plain / ours for plain, ours, *_ in rounds)} wanted: at least 1.5")
+    print(f"arithmetic    {work / mine / 1e9:8.0f} GFLOP/s")
+    print(f"of a product  {shown(work / ours / rate for _, ours, _, rate in rounds)} wanted: at least 0.70")
+    print(f"promoted      {PROMOTED_STEPS * best:8.1f} s for {PROMOTED_STEPS} steps")
+    epochs = (PROMOTED_STEPS * promoted / (epoch_steps() * plain) for plain, _, promoted, _ in rounds)
+    print(f"plain epochs  {shown(epochs)} wanted: at most 2")
+
+
+def step_operations() -> int:
+    """Operations of a baseline step: two forward and four backward for each weight and time step of the network."""
+    weights = sum(weight.numel() for weight in ToneLSTM(len(FREQUENCIES), **BASELINE).parameters())
+    return 6 * weights * LENGTH * BATCH
+
+
+def shown(ratios: Iterable[float]) -> str:
+    """Median of a ratio, and each round's."""
+    ratios = list(ratios)
+    return f"{statistics.median(ratios):8.2f}  (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+
+
+def until_good() -> None:
+    """Train until R^2 on the test recording is good enough; before every look at it the plain script has a turn."""
+    sides = [start(side, EVERY) for side in ("plain", "learning")]
+    turns, found = [], -math.inf
+    while found < ENOUGH and len(turns) * EVERY < PATIENCE * epoch_steps():
+        (theirs,), (mine, found) = (measure(side) for side in sides)
+        turns.append((theirs, mine))
+        epochs = len(turns) * EVERY * statistics.median(mine / theirs for theirs, mine in turns) / epoch_steps()
+        print(f"step {len(turns) * EVERY:5}: {epochs:5.2f} plain epochs, R2 {found:.4f}", flush=True)
+    for side in sides:
+        side.communicate()
+    theirs, mine = (statistics.median(column) for column in zip(*turns, strict=True))
+    reached = "reached" if found >= ENOUGH else "not reached"
+    print(f"plain epoch   {epoch_steps() * theirs:8.1f} s for {epoch_steps()} steps")
+    print(f"tonesift      {len(turns) * EVERY * mine:8.1f} s for {len(turns) * EVERY} steps")
+    print(f"plain epochs  {epochs:8.2f}  R2 {ENOUGH} {reached}; wanted: at most 1.2")
 
 
 def main() -> None:
-    """Run both in turns and print the medians."""
-    sides = [start(side) for side in SIDES]
-    rounds = [tuple(measure(side) for side in sides) for _ in range(ROUNDS)]
-    for side in sides:
-        side.communicate()
-    ratio = statistics.median(ours / plain for plain, ours in rounds)
-    print(f"training, baseline, float32; {machine.describe()}; torch {torch.__version__}")
-    print(f"plain script  {statistics.median(plain for plain, _ in rounds):7.0f} windows/s")
-    print(f"tonesift      {statistics.median(ours for _, ours in rounds):7.0f} windows/s")
-    print(f"ratio         {ratio:7.2f}  (wanted: at least 1.5; rounds: {', '.join(f'{b / a:.2f}' for a, b in rounds)})")
+    """Print what was asked for."""
+    print(f"training, float32; {machine.describe()}; torch {torch.__version__}")
+    until_good() if sys.argv[1:] == ["time"] else speed()
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1]) if len(sys.argv) > 1 else main()
+    serve(sys.argv[1], int(sys.argv[2])) if len(sys.argv) == 3 else main()

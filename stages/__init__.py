@@ -38,10 +38,10 @@ def settings(path: Path, *sections: str) -> list[Any]:
     path : Path
         `params.yaml`.
     *sections : str
-        Names of the sections the stage declares in `dvc.yaml`.
+        Names of what the stage declares in `dvc.yaml`: sections, or single parameters.
     """
     found = params.load(path, *sections)
-    for section in found:
+    for section in filter(lambda part: isinstance(part, params.Section), found):
         for sentence in params.advice(section):
             print(f"note: {sentence}", file=sys.stderr)
     return found

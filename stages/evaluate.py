@@ -8,26 +8,26 @@ import argparse
 import csv
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import stages
-from tonesift import comparison, limits, recordings, sequences, tables, windows
+from tonesift import comparison, compute, judge, metrics, params, recordings, sequences, tables, windows
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.comparison import Row
 from tonesift.errors import InputError
+from tonesift.judge import Judge, Stretches
 from tonesift.metrics import rounded
 
 if TYPE_CHECKING:
     from tonesift.examination import Examination
 
 PARALLEL = 8  # batches at a time, at most
+START_SEED = 0  # of where streams begin
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -36,73 +36,117 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     model, facts = models.load(arguments.model)
     history = read_history(arguments.history)
     split = windows.read(arguments.windows)
-    device = sequences.choose_device(settings.device)
-    with recordings.opened(arguments.test) as test, sequences.workers(device, PARALLEL) as run:
+    device = compute.choose_device(settings.device)
+    with recordings.opened(arguments.test) as test, compute.workers(device, PARALLEL) as run:
         check_fit(test, facts)
-        judge = Judge(model.to(device), facts, settings.batch_size, run, device)
-        every = windows.all_windows(test.count, test.samples, judge.length, facts["step_size"])
+        ours = Judge(model.to(device), facts, settings.batch_size, run, device)
+        task = comparison.make_task(test.facts, test.samples)
+        tried = choose(ours, settings, task, (test.count, test.samples), split)
         signals = sequences.read_signals(test, facts["center"], facts["scale"], device)
         begin = time.perf_counter()
-        scored = judge.score(signals, every)
+        scored = ours.score(signals, tried.test)
         seconds = time.perf_counter() - begin
         with recordings.opened(arguments.train) as train:
-            trained = judge.score(sequences.read_signals(train, split.center, split.scale, device), split.train)
+            trained = ours.score(sequences.read_signals(train, split.center, split.scale, device), tried.train)
         target = np.stack([test.tones(index) for index in range(test.count)])  # (R, K, N)
         mixture = np.stack([test.mixture(index) for index in range(test.count)])  # (R, N)
-        task = comparison.make_task(test.facts, test.samples)
-        tones = tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, target, mixture)
-        ours = Row(
-            "lstm",
-            "LSTM",
-            judge.context,
-            causal=True,
-            told="nothing; trained on recordings of the same task",
-            mse=scored.position_mse,
+        found = Found(
+            task=task,
+            tones=tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, target, mixture),
+            own=own_rows(ours, task, scored),
+            settled=settled(ours, scored, target, mixture),
+            latency_ms=1000 * model.hop / facts["sampling_rate"],
         )
-        own = [ours, comparison.limit_row(task, limits.causal(judge.length), judge.context)]
         more = None
         if settings.detail == "full":
             from tonesift import examination  # two seconds of imports that scores need not wait for
 
-            subject = examination.Subject(judge.estimate, judge.length, judge.context, tones, history)
-            more = examination.examine(subject, task, own, mixture, target, windows.starts(every, facts["step_size"]))
-    write(arguments, task, tones, own, more)
+            subject = examination.Subject(ours.estimate, ours.reset, ours.context, found.tones, history)
+            more = examination.examine(subject, task, found.own, mixture, target, tried.test)
+    write(arguments, found, more)
     samples = sum(seen.count for seen in scored.tallies)
     return {"us_per_sample": round(1e6 * seconds / samples, 3), "evaluated": models.digest(arguments.model)}
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A network, and how it is run over recordings."""
+class Tried(NamedTuple):
+    """Stretches of the test and of the training recordings that the network is tried on."""
 
-    model: models.ToneLSTM
-    facts: Mapping[str, Any]
-    batch_size: int
-    run: sequences.Workers
-    device: torch.device
+    test: Stretches
+    train: Stretches
 
-    @property
-    def length(self) -> int:
-        """Samples in a window."""
-        return self.facts["sequence_length"]
 
-    @property
-    def context(self) -> str:
-        """What the network may read before it answers, in words."""
-        return f"{self.length} samples"
+def choose(
+    ours: Judge, settings: params.Evaluate, task: comparison.Task, shape: tuple[int, int], split: windows.Split
+) -> Tried:
+    """Every window where the state is reset; otherwise streams, equally long in test and training recordings."""
+    count, samples = shape
+    if ours.reset is not None:
+        step = ours.facts["step_size"]
+        return Tried(
+            judge.all_windows(count, samples, ours.reset, step),
+            Stretches(windows.starts(split.train, split.step_size), ours.reset),
+        )
+    read = windows.covered(split.train, split.sequence_length, split.step_size)
+    longest = min(samples, max(end - begin for _, begin, end in read))
+    period = task.tones.shape[1] if task.periodic else ours.settled
+    spread = min(period, longest // 2)
+    whole = [(index, 0, samples) for index in range(count)]
+    chosen = (
+        judge.drawn_streams(held, settings.streams, longest - spread, spread, START_SEED) for held in (whole, read)
+    )
+    return Tried(*chosen)
 
-    def score(self, signals: sequences.Signals, runs: windows.Runs) -> sequences.Scores:
-        """Scores over some windows."""
-        chosen = sequences.Sequences(signals, windows.starts(runs, self.facts["step_size"]), self.length)
-        return sequences.score(self.model, chosen, self.batch_size, self.run)
 
-    def estimate(self, mixture: NDArray) -> NDArray:
-        """Outputs (M, K, N) for mixtures (M, N), windows laid end to end."""
-        scaled = (mixture.astype(np.float32) - np.float32(self.facts["center"])) / np.float32(self.facts["scale"])
-        shape = (len(mixture), len(self.facts["frequencies"]), mixture.shape[1])
-        signals = sequences.Signals(torch.from_numpy(scaled), torch.zeros(shape))
-        moved = sequences.Signals(*(signal.to(self.device) for signal in signals))
-        return sequences.stitched(self.model, moved, self.length, self.batch_size, self.run)
+def own_rows(ours: Judge, task: comparison.Task, scored: sequences.Scores) -> list[Row]:
+    """The network's own row, and that of the best possible with its context and latency."""
+    told, hop = "nothing; trained on recordings of the same task", ours.model.hop
+    row = Row("lstm", "LSTM", ours.context, causal=True, told=told, mse=scored.position_mse, hop=hop)
+    return [row, comparison.limit_row(task, scored.position_mse.shape[1], ours.context, hop)]
+
+
+def settled(ours: Judge, scored: sequences.Scores, target: NDArray, mixture: NDArray) -> dict[str, dict[str, float]]:
+    """Figures after the first second: of the streams, and of the test recordings from their own start."""
+    if scored.settled is None:
+        return {}
+    whole = judge.scores(target, ours.estimate(mixture), ours.settled).settled
+    if whole is None:
+        return {}
+    overall = sum(scored.settled, metrics.Tally())
+    return {
+        "settled": {
+            "r2": rounded(overall.r2),
+            "worst_tone_mse": rounded(max(tone.mse for tone in scored.settled)),
+            "correlation": rounded(overall.correlation),
+        },
+        "from_start": {
+            "settled_r2": rounded(sum(whole, metrics.Tally()).r2),
+            "worst_tone_mse": rounded(max(tone.mse for tone in whole)),
+        },
+    }
+
+
+class Found(NamedTuple):
+    """What every evaluation finds.
+
+    Attributes
+    ----------
+    task : comparison.Task
+        What the recordings are.
+    tones : tables.Table
+        Figures over all tones and of each.
+    own : list of Row
+        The network's row and the limit's.
+    settled : dict of str to dict of str to float
+        Figures after the first second; empty where the state does not last that long.
+    latency_ms : float
+        How long the first sample of a step waits for its answer.
+    """
+
+    task: comparison.Task
+    tones: tables.Table
+    own: list[Row]
+    settled: dict[str, dict[str, float]]
+    latency_ms: float
 
 
 def check_fit(test: recordings.Recordings, facts: Mapping[str, Any]) -> None:
@@ -134,40 +178,40 @@ def read_history(folder: Path) -> dict[str, NDArray]:
     return found
 
 
-def summary(
-    task: comparison.Task, tones: tables.Table, own: list[Row], more: "Examination | None"
-) -> dict[str, dict[str, float]]:
+def summary(found: Found, more: "Examination | None") -> dict[str, dict[str, float]]:
     """The few figures that experiments are compared by."""
-    names = ("r2", "mse", "correlation", "snr_gain_db", "train_ratio")
+    names, tones = ("r2", "mse", "correlation", "snr_gain_db", "train_ratio"), found.tones
     test = {name: tones[0][name] for name in names} | {"worst_tone_mse": max(tone["mse"] for tone in tones[1:])}
-    best = comparison.scores(own[1], task)["r2"]
-    content = {"test": test, "limit": {"r2": best, "share": rounded(test["r2"] / best)}}
+    test["latency_ms"] = rounded(found.latency_ms)
+    best = comparison.scores(found.own[1], found.task)["r2"]
+    content = {"test": test, "limit": {"r2": best, "share": rounded(test["r2"] / best)}, **found.settled}
     return content | ({"best_filter": {"r2": more.best_filter}} if more else {})
 
 
-def write(
-    arguments: argparse.Namespace,
-    task: comparison.Task,
-    tones: tables.Table,
-    own: list[Row],
-    more: "Examination | None",
-) -> None:
+def compared(found: Found, more: "Examination | None") -> tables.Table:
+    """Every estimator; the network's R^2 are those of the other tables, over the very samples it was judged on."""
+    rows = comparison.table([*found.own, *(more.rows if more else [])], found.task)
+    ours = next(row for row in rows if row["name"] == "lstm")
+    keys = ("r2", *(f"r2_tone_{number}" for number in range(1, len(found.tones))))
+    ours |= {key: tone["r2"] for key, tone in zip(keys, found.tones, strict=True)}
+    ours |= {"r2_settled": found.settled["settled"]["r2"]} if found.settled else {}
+    return rows
+
+
+def write(arguments: argparse.Namespace, found: Found, more: "Examination | None") -> None:
     """Write metrics, tables and pictures, each whole or not at all."""
-    content, rows = summary(task, tones, own, more), [*own, *(more.rows if more else [])]
-    compared = comparison.table(rows, task)
-    ours = next(row for row in compared if row["name"] == "lstm")  # its R^2 as in the table of tones, over all windows
-    ours |= {key: tone["r2"] for key, tone in zip([key for key in ours if key.startswith("r2")], tones, strict=True)}
-    curves = comparison.curves(rows, task)
+    content = summary(found, more)
+    curves = comparison.curves([*found.own, *(more.rows if more else [])], found.task)
     points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
-    found = {
-        "tones": tones,
-        "comparison": compared,
+    made = {
+        "tones": found.tones,
+        "comparison": compared(found, more),
         "context": [{"position": at, **point} for at, point in enumerate(points, 1)],
         "uncertainty": more.uncertainty if more else [],
         "paired": more.paired if more else [],
     }
     stages.write_json(arguments.metrics / "metrics.json", content)
-    for name, table in found.items():
+    for name, table in made.items():
         write_csv(arguments.metrics / f"{name}.csv", table)
     with replacing(arguments.metrics / "robustness") as aside:
         aside.mkdir()
@@ -177,7 +221,8 @@ def write(
         aside.mkdir()
         for name, picture in (more.pictures if more else {}).items():
             (aside / f"{name}.png").write_bytes(picture)
-    print(f"R2 {content['test']['r2']:.4f} on test, {content['limit']['share']:.1%} of the best possible")
+    after = f", {content['settled']['r2']:.4f} after the first second" if found.settled else ""
+    print(f"R2 {content['test']['r2']:.4f} on test{after}, {content['limit']['share']:.1%} of the best possible")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

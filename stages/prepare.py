@@ -16,15 +16,16 @@ from tonesift import params, recordings, windows
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the split and say how large its parts are."""
-    (settings,) = stages.settings(arguments.params, "prepare")
+    settings, hop = stages.settings(arguments.params, "prepare", "model.hop")
+    length = settings.sequence_length * hop
     with recordings.opened(arguments.recordings) as source:
-        train, validation = split(settings, source.count, source.samples)
-        center, scale = fit(settings, source, train)
+        train, validation = split(settings, length, source.count, source.samples)
+        center, scale = fit(settings, length, source, train)
         shape = (source.count, source.samples)
     found = windows.Split(
         train=train,
         validation=validation,
-        sequence_length=settings.sequence_length,
+        sequence_length=length,
         step_size=settings.step_size,
         center=center,
         scale=scale,
@@ -35,18 +36,20 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
-def split(settings: params.Prepare, count: int, samples: int) -> tuple[windows.Runs, windows.Runs]:
-    """Training and validation windows of `count` recordings of `samples` samples."""
-    common = (count, samples, settings.sequence_length, settings.step_size, settings.val_split)
+def split(settings: params.Prepare, length: int, count: int, samples: int) -> tuple[windows.Runs, windows.Runs]:
+    """Training and validation windows of `length` samples of `count` recordings of `samples` samples."""
+    common = (count, samples, length, settings.step_size, settings.val_split)
     if settings.split == "random":
         return windows.split_random(*common, np.random.default_rng(settings.seed))
     fold = None if settings.fold is None else (settings.fold, settings.folds)
     return windows.split_blocks(*common, fold)
 
 
-def fit(settings: params.Prepare, source: recordings.Recordings, train: windows.Runs) -> tuple[float, float]:
+def fit(
+    settings: params.Prepare, length: int, source: recordings.Recordings, train: windows.Runs
+) -> tuple[float, float]:
     """Center and scale of the mixture over the samples that training windows cover."""
-    stretches = windows.covered(train, settings.sequence_length, settings.step_size)
+    stretches = windows.covered(train, length, settings.step_size)
     parts = []
     for recording, group in itertools.groupby(stretches, key=lambda stretch: stretch[0]):
         mixture = source.mixture(recording)

@@ -21,8 +21,8 @@ PICTURES = Path("plots/evaluate")
 CAPTIONS = {
     "overview": "One page of everything.",
     "graph2": "Every tone: mixture, target and output over two periods of the slowest tone.",
-    "graph1": "One tone in detail. Each window starts from nothing, so the output jumps at its edges.",
-    "context": "What context buys: R² at each sample since the start of a window, beside its rivals.",
+    "graph1": "One tone in detail: mixture, target and output.",
+    "context": "What context buys: R² at each sample since the start, beside its rivals.",
     "training": "Training curves; the dotted line is the epoch that was kept.",
     "tones": "R² of each tone beside the best possible.",
     "robustness": "R² where the recording is not what was trained on.",

@@ -4,87 +4,192 @@ python -m stages.train data/train.h5 data/windows.h5 models/model.safetensors me
 """
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from dvclive import Live
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 import stages
-from tonesift import metrics, params, recordings, sequences, training, windows
+from tonesift import compute, metrics, params, recordings, sequences, streams, training, windows
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+from tonesift.period import common_period
+
+VALIDATION_BATCH = 512  # windows in a pass; part of the bits, so not a matter of taste
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the model and its curves, and say what the best epoch came to."""
-    model_params, train_params = stages.settings(arguments.params, "model", "train")
+    model_params, settings = stages.settings(arguments.params, "model", "train")
     split = windows.read(arguments.windows)
-    device = sequences.choose_device(train_params.device)
-    facts, parts = examples(arguments.recordings, split, device)
+    device = compute.choose_device(settings.device)
+    compute.check_precision(settings.precision, device)
+    facts, signals = read(arguments.recordings, split, device)
     model = models.ToneLSTM(len(facts.frequencies), **model_params.model_dump()).to(device)
-    model.initialise(models.torch_generator(training.stream(train_params.seed, "weights"), device))
+    check_hop(split.sequence_length, model.hop)
+    model.initialise(models.torch_generator(training.stream(settings.seed, "weights"), device))
+    lesson = (carried if settings.stateful else windowed)(model, signals, split, facts, settings)
     begin = time.perf_counter()
     with replacing(arguments.curves) as aside:
-        summary = fit(model, *parts, train_params, aside)
+        summary = fit(model, lesson, learnt(signals, split, settings), settings, noise(facts, split, settings), aside)
     seconds = time.perf_counter() - begin
-    config = {"model": model_params.model_dump(), "train": train_params.model_dump()}
+    config = {"model": model_params.model_dump(), "train": settings.model_dump()}
     digest = models.save(arguments.model, model, {**config, **origin(split, facts), "summary": summary})
     return {
         "model": digest,
         "epoch_seconds": round(seconds / summary["step"], 2),
-        "windows_per_second": round(len(parts[0]) * summary["step"] / seconds),
+        "samples_per_second": round(lesson.samples * summary["step"] / seconds),
     }
 
 
-def examples(
-    path: Path, split: windows.Split, device: torch.device
-) -> tuple[recordings.Facts, list[sequences.Sequences]]:
-    """Facts of the recordings, and their training and validation examples on the device."""
+def read(path: Path, split: windows.Split, device: torch.device) -> tuple[recordings.Facts, sequences.Signals]:
+    """Facts of the recordings, and their signals on the device."""
     with recordings.opened(path) as source:
         if (source.count, source.samples) != split.shape:
             raise InputError(
                 f"{path}: {source.count} recordings of {source.samples} samples, but the windows were made for "
                 f"{split.shape[0]} of {split.shape[1]}: run `dvc repro`"
             )
-        signals = sequences.read_signals(source, split.center, split.scale, device)
+        return source.facts, sequences.read_signals(source, split.center, split.scale, device)
+
+
+def check_hop(length: int, hop: int) -> None:
+    """Refuse windows that are no whole number of steps."""
+    if length % hop:
+        raise InputError(f"windows of {length} samples are no whole number of steps of {hop}: run `dvc repro`")
+
+
+def learnt(signals: sequences.Signals, split: windows.Split, settings: params.Train) -> sequences.Signals:
+    """What is read in training: the recordings, or what they were before noise came in."""
+    return sequences.without_noise(signals, split.center, split.scale) if settings.fresh_noise else signals
+
+
+def noise(facts: recordings.Facts, split: windows.Split, settings: params.Train) -> float:
+    """Standard deviation of new noise, as the network sees it."""
+    return math.hypot(facts.noise_std if settings.fresh_noise else 0.0, settings.jitter) / split.scale
+
+
+class Lesson(NamedTuple):
+    """What there is to learn in an epoch, and how it is examined.
+
+    Attributes
+    ----------
+    batches : callable
+        Takes a generator, gives the batches of an epoch.
+    validate : callable
+        Takes the model and a map over pieces of work, gives the tally over all tones.
+    length : int
+        Steps of the network in each example.
+    steps : int
+        Batches in an epoch.
+    samples : int
+        Output samples in an epoch.
+    """
+
+    batches: Callable[[np.random.Generator], list[sequences.Batch]]
+    validate: Callable[[models.ToneLSTM, compute.Workers], metrics.Tally]
+    length: int
+    steps: int
+    samples: int
+
+
+def windowed(
+    model: models.ToneLSTM,
+    signals: sequences.Signals,
+    split: windows.Split,
+    facts: recordings.Facts,
+    settings: params.Train,
+) -> Lesson:
+    """Every window once, in random order, the state reset with each; validation on every window."""
+    size, length = settings.batch_size, split.sequence_length
     parts = [windows.starts(runs, split.step_size) for runs in (split.train, split.validation)]
-    return source.facts, [sequences.Sequences(signals, part, split.sequence_length) for part in parts]
+    train, validation = (sequences.Sequences(signals, part, length, model.examples) for part in parts)
+    return Lesson(
+        batches=lambda generator: train.batches(size, generator.permutation(len(train))),
+        validate=lambda model, run: sum(
+            sequences.score(model, validation, VALIDATION_BATCH, run).tallies, metrics.Tally()
+        ),
+        length=length // model.hop,
+        steps=-(-len(train) // size),
+        samples=len(train) * length * model.tones // model.examples,
+    )
+
+
+def carried(
+    model: models.ToneLSTM,
+    signals: sequences.Signals,
+    split: windows.Split,
+    facts: recordings.Facts,
+    settings: params.Train,
+) -> Lesson:
+    """Streams with their state carried on; validation on streams through what the validation windows cover."""
+    size, length, steps = settings.batch_size, split.sequence_length, settings.stream_steps
+    stretches, held_out = (windows.covered(runs, length, split.step_size) for runs in (split.train, split.validation))
+    reading = streams.Streams(stretches, size, length, model.examples)
+    period = common_period(facts.frequencies, facts.sampling_rate, split.shape[1]) or split.shape[1]
+    generator = np.random.default_rng(training.stream(0, "validation"))  # the same streams whatever the seed
+    courses = streams.courses(held_out, period, generator)
+    return Lesson(
+        batches=lambda generator: [reading.next(generator) for _ in range(steps)],
+        validate=lambda model, run: sum(streams.score(model, signals, courses, run), metrics.Tally()),
+        length=length // model.hop,
+        steps=steps,
+        samples=steps * size * length * model.tones // model.examples,
+    )
 
 
 def fit(
     model: models.ToneLSTM,
-    train_part: sequences.Sequences,
-    validation_part: sequences.Sequences,
+    lesson: Lesson,
+    signals: sequences.Signals,
     settings: params.Train,
+    noise_std: float,
     folder: Path,
 ) -> dict[str, Any]:
-    """Train with DVCLive's history in `folder` and progress on the terminal; give the summary of the best epoch."""
+    """Train with DVCLive's history in `folder` and progress on the terminal; give the summary of the best epoch.
+
+    `signals` is what is learnt from, with new noise of standard deviation `noise_std` at every reading.
+    """
     optimizer = training.make_optimizer(
-        model, settings.optimizer, settings.learning_rate, settings.weight_decay, settings.momentum
+        model,
+        settings.optimizer,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.momentum,
+        fused=settings.fused,
     )
-    scheduler = None
-    if settings.scheduler == "plateau":
-        scheduler = ReduceLROnPlateau(optimizer, factor=settings.scheduler_factor, patience=settings.scheduler_patience)
+    schedule = training.Schedule(
+        optimizer,
+        settings.scheduler,
+        settings.epochs * lesson.steps,
+        settings.warmup,
+        settings.scheduler_factor,
+        settings.scheduler_patience,
+    )
     progress = Progress(settings.epochs)
     epochs = training.fit(
         model,
-        train_part,
-        validation_part,
+        signals,
+        lesson.length,
+        lesson.batches,
+        lesson.validate,
         optimizer,
-        scheduler,
+        schedule,
         epochs=settings.epochs,
-        batch_size=settings.batch_size,
         grad_clip=settings.grad_clip,
         patience=settings.early_stop_patience,
         seed=settings.seed,
         shards=settings.shards,
+        noise_std=noise_std,
+        precision=settings.precision,
         on_step=progress.step,
     )
     return log(epochs, folder, progress)

@@ -23,7 +23,7 @@ from sweeps.promotion import as_yaml
 from sweeps.report_page import HTML, MARKDOWN, SCRIPT, STYLE
 from sweeps.repository import SHORT
 from sweeps.studies import Halving, Study
-from sweeps.table import column, experiment_names, frame, statistics, to_csv, where
+from sweeps.table import column, experiment_names, figures, frame, statistics, to_csv, where
 
 TOP = 10
 DIGITS = 6
@@ -122,8 +122,8 @@ def show(
     elif analysis.ranking:
         parts.append("No trial meets the criteria.")
     if analysis.values:
-        figures = statistics(study, campaign, metric)
-        parts.append(tabulate(figures.map(_cell), headers=["", *figures], disable_numparse=True))
+        summed = statistics(study, campaign, metric)
+        parts.append(tabulate(summed.map(_cell), headers=["", *summed], disable_numparse=True))
     parts += ["\n".join(f"- {sentence}" for sentence in advice(study, campaign))]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -133,7 +133,8 @@ def show(
 
 def _content(analysis: Analysis, campaign: Campaign, configurations: Sequence[tuple[str, str]]) -> dict[str, Any]:
     study = analysis.study
-    ranked = analysis.best if analysis.several else analysis.ranking[:TOP]
+    rows = None if study.strategy.kind == "points" else TOP  # points have names: each is of interest
+    ranked = analysis.best if analysis.several else analysis.ranking[:rows]
     return {
         "title": f"Study {study.name}",
         "description": study.description,
@@ -237,6 +238,7 @@ def _shown(analysis: Analysis, trials: Sequence[Trial]) -> pd.DataFrame:
             row["std" if not analysis.several else f"{column(one)} (std)"] = analysis.spread(trial, place)
         if analysis.halved:
             row[analysis.study.strategy.budget.rpartition(".")[2]] = analysis.budget(trial)
+        row |= {name.partition(":")[2]: value for name, value in figures(analysis, trial).items()}
         row |= {analysis.names[key]: text(trial.params[key]) if key in trial.params else None for key in analysis.keys}
         row["experiment"] = next(iter(experiment_names(analysis, trial)), None)
         rows.append(row)

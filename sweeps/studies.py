@@ -207,6 +207,12 @@ class Stop(_Model):
     trial_minutes: PositiveFloat | None = None
 
 
+WITHOUT_EFFECT = (  # on what a trial is
+    *("description", "jobs", "threads", "stop", "promote"),
+    *("seed_parameter", "curves", "figures", "schema_file"),
+)
+
+
 class Study(_Model):
     """A study file's content.
 
@@ -240,6 +246,9 @@ class Study(_Model):
         Parameters of which every combination is run for each trial; the objective is the mean.
     curves : list of str
         Tables (.tsv, .csv) of a figure over the epochs, to be drawn in the report; each a file in Git.
+    figures : list of str
+        Further figures to tell, FILE:KEY: in the tables and the statistics. Nothing is chosen by them, so they may be
+        figures on test data.
     seed_parameter : str, optional
         The parameter that holds training's seed; needed to confirm results with several seeds.
     promote : dict
@@ -264,6 +273,7 @@ class Study(_Model):
     space: Space = Field(default_factory=dict)
     average_over: dict[str, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)
     curves: list[str] = Field(default_factory=list)
+    figures: list[Annotated[str, Field(pattern="^[^:]+:.+$")]] = Field(default_factory=list)
     seed_parameter: str | None = None
     promote: dict[str, Value] = Field(default_factory=dict)
     stop: Stop = Stop()
@@ -292,7 +302,7 @@ class Study(_Model):
     def definition(self) -> dict[str, Any]:
         """All that decides what a trial is and means: the same definition, the same trials."""
         content = self.model_dump(mode="json")
-        for name in ("description", "jobs", "threads", "stop", "promote", "seed_parameter", "curves", "schema_file"):
+        for name in WITHOUT_EFFECT:
             del content[name]
         # More trials are the same study, longer; but a rung is a share of all.
         if not isinstance(self.strategy, Halving):

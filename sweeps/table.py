@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -48,16 +48,18 @@ def frame(study: Study, campaign: Campaign, metrics: Sequence[str] = ()) -> pd.D
     -------
     DataFrame
         Columns index, label, state, `params.KEY`, each objective by its key (and its standard deviation over what it is
-        averaged over), budget, seconds (of all experiments; none where one of them was restored from the run-cache),
-        experiments, commits, `FILE:KEY` and error. What a trial lacks is NaN; null is the text null.
+        averaged over), the study's further figures as FILE:KEY (likewise), budget, seconds (of all experiments; none
+        where one of them was restored from the run-cache), experiments, commits, `FILE:KEY` and error. What a trial
+        lacks is NaN; null is the text null.
     """
     analysis = Analysis.of(study, campaign)
-    named = _metrics(analysis, metrics)
+    named = [name for name in _metrics(analysis, metrics) if name not in study.figures]
     rows = [_row(analysis, trial, named) for trial in analysis.trials]
     columns = [
         *("index", "label", "state"),
         *(f"params.{key}" for key in analysis.keys),
         *(name for one in study.objective for name in (column(one), f"{column(one)} (std)")),
+        *(name for one in study.figures for name in (one, f"{one} (std)")),
         *("budget", "seconds", "experiments", "commits"),
         *named,
         "error",
@@ -93,6 +95,7 @@ def _row(analysis: Analysis, trial: Trial, named: Iterable[str]) -> dict[str, An
     for place, one in enumerate(analysis.study.objective):
         row[column(one)] = trial.values[place] if trial.values else None
         row[f"{column(one)} (std)"] = analysis.spread(trial, place) if trial.values else None
+    row |= figures(analysis, trial)
     row["budget"] = analysis.budget(trial)
     row["seconds"] = round(sum(seconds), 3) if seconds and None not in seconds else None
     row["experiments"] = " ".join(experiment_names(analysis, trial)) or None
@@ -100,6 +103,17 @@ def _row(analysis: Analysis, trial: Trial, named: Iterable[str]) -> dict[str, An
     for name in named:
         row[name] = _mean([outcome["metrics"].get(name) for outcome in analysis.top(trial)])
     row["error"] = trial.error.strip().splitlines()[0] if trial.error and trial.error.strip() else None
+    return row
+
+
+def figures(analysis: Analysis, trial: Trial) -> dict[str, float | None]:
+    """The study's further figures of a trial by FILE:KEY: means over what it averages over, standard deviations."""
+    row: dict[str, float | None] = {}
+    for name in analysis.study.figures:
+        values = [outcome["metrics"].get(name) for outcome in analysis.top(trial)]
+        mean = _mean(values)
+        row[name] = mean
+        row[f"{name} (std)"] = stdev(values) if mean is not None and len(values) > 1 else None
     return row
 
 
@@ -191,7 +205,7 @@ def resolve(table: pd.DataFrame, name: str) -> str:
 
 
 def statistics(study: Study, campaign: Campaign, metric: str | None = None) -> pd.DataFrame:
-    """Number, mean, standard deviation, minimum, median and maximum of objectives, or of one metric, over the trials.
+    """Number, mean, standard deviation, minimum, median and maximum of the figures told, or of one, over the trials.
 
     With successive halving there is a row for each budget, since values at different budgets cannot be compared.
 
@@ -215,7 +229,8 @@ def statistics(study: Study, campaign: Campaign, metric: str | None = None) -> p
     else:
         table = frame(study, campaign)
         table = table[table["state"] == "complete"]
-        names = [column(one) for one in study.objective] if metric is None else [resolve(table, metric)]
+        told = [*(column(one) for one in study.objective), *study.figures]
+        names = told if metric is None else [resolve(table, metric)]
         series = {name: pd.to_numeric(table[name], errors="coerce").dropna() for name in names}
     rows = {
         name: [len(values), values.mean(), values.std(), values.min(), values.median(), values.max()]

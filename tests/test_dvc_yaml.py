@@ -40,14 +40,20 @@ def closure(path: Path) -> set[str]:
     return {module.relative_to(ROOT).as_posix() for module in found}
 
 
-def settings_call(stage: str) -> list[str]:
-    """Sections a stage asks for, from its call of `stages.settings`."""
+def settings_call(stage: str) -> dict[str, str]:
+    """What a stage asks for in its call of `stages.settings`, and the name that it goes by from there on."""
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
-    calls = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "stages.settings"
-    ]
-    (call,) = calls
-    return [argument.value for argument in call.args[1:]]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (call,) = [node for node in calls if ast.unparse(node.func) == "stages.settings"]
+    (target,) = [node.targets[0] for node in ast.walk(tree) if isinstance(node, ast.Assign) and node.value is call]
+    names = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    asked = [argument.value for argument in call.args[1:]]
+    return dict(zip(asked, (name.id for name in names), strict=True))
+
+
+def whole_sections(stage: str) -> list[str]:
+    """Sections that a stage declares; what else it declares are single parameters of others."""
+    return [name for name in STAGES[stage]["params"] if "." not in name]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -57,22 +63,33 @@ def test_deps_are_the_modules_a_stage_imports(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_params_are_the_sections_a_stage_asks_for(stage):
-    assert STAGES[stage]["params"] == settings_call(stage)
+def test_params_are_what_a_stage_asks_for(stage):
+    assert STAGES[stage]["params"] == sorted(settings_call(stage))
 
 
-def test_every_section_is_read_by_one_stage():
-    assert sorted(section for stage in STAGES.values() for section in stage["params"]) == sorted(SECTIONS)
+def test_every_section_is_read_whole_by_one_stage():
+    assert sorted(section for stage in STAGES for section in whole_sections(stage)) == sorted(SECTIONS)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_parameter_of_a_section_is_read(stage):
+def test_single_parameters_are_of_sections_that_other_stages_read(stage):
+    for name in set(STAGES[stage]["params"]) - set(whole_sections(stage)):
+        section, parameter = name.split(".")
+        assert parameter in SECTIONS[section].model_fields, name
+        assert section not in whole_sections(stage), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_that_a_stage_declares_is_read(stage):
     text = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8")
-    names = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
-    for section in STAGES[stage]["params"]:
-        if f"**{section}_params.model_dump()" in text:  # handed over whole, as keyword arguments
-            continue
-        assert set(SECTIONS[section].model_fields) - {"duration"} <= names, section  # duration: in Data.samples
+    nodes = list(ast.walk(ast.parse(text)))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    variables = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    for name, variable in settings_call(stage).items():
+        if "." in name:
+            assert variable in variables, name
+        elif f"**{variable}.model_dump()" not in text:  # handed over whole, as keyword arguments
+            assert set(SECTIONS[name].model_fields) - {"duration"} <= attributes, name  # duration: in Data.samples
 
 
 @pytest.mark.parametrize("stage", STAGES)

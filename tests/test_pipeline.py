@@ -5,14 +5,29 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Workspace
+from conftest import PATHS, Workspace
 
-from tonesift import filters
+from tonesift import filters, limits, recordings
+from tonesift import model as models
 
 NEW_BITS = "metrics/run.json"
+CARRIED = {  # a small network whose state is carried on
+    "prepare": {"sequence_length": 10},
+    "model": {"conditioning": "heads", "hop": 2},
+    "train": {
+        "stateful": True,
+        "stream_steps": 20,
+        "batch_size": 8,
+        "fresh_noise": True,
+        "scheduler": "one-cycle",
+        "warmup": 0.3,
+    },
+    "evaluate": {"streams": 16},
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +95,6 @@ def test_another_instruction_set_gives_the_same_data_and_nearly_the_same_metrics
 
 
 def test_the_model_names_its_build_and_the_clock_names_the_model(built):
-    from tonesift import model as models
-
     _, facts = models.load(built.path / "models" / "model.safetensors")
     assert facts["build"] == models.build_facts()
     assert facts["frequencies"] == [2.0, 5.0]
@@ -96,6 +109,7 @@ def test_metrics_are_few_and_the_table_has_a_row_for_each_tone(built):
     content = json.loads(built.read("metrics/evaluate/metrics.json"))
     assert 5 <= sum(map(len, content.values())) <= 15
     assert set(content) == {"test", "limit", "best_filter"}
+    assert content["test"]["latency_ms"] == 10  # a sample
     assert content["limit"]["share"] == pytest.approx(content["test"]["r2"] / content["limit"]["r2"], rel=1e-5)
     rows = list(csv.DictReader(io.StringIO(built.read("metrics/evaluate/tones.csv"))))
     assert [row["tone"] for row in rows] == ["all", "tone_1", "tone_2"]
@@ -218,3 +232,166 @@ def test_the_last_state_comes_back_after_a_failed_run(copy):
     copy.run("dvc", "checkout")
     assert outputs(copy) == before
     assert copy.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+# -- a state that is carried on
+
+
+@pytest.fixture(scope="module")
+def carried(make_workspace):
+    """The repository with a state that is carried on, after `dvc repro` with two threads, committed."""
+    workspace = make_workspace("carried on")
+    workspace.set(CARRIED)
+    workspace.run("dvc", "repro", OMP_NUM_THREADS="2")
+    workspace.commit("built")
+    return workspace
+
+
+@pytest.fixture
+def spoilt(carried, tmp_path):
+    """Copy of it, to spoil."""
+    path = tmp_path / "carried on, a copy"
+    shutil.copytree(carried.path, path, symlinks=True)
+    return Workspace(path, carried.environment)
+
+
+def all_metrics(workspace):
+    return json.loads(workspace.read("metrics/evaluate/metrics.json"))
+
+
+def r2(target, output):
+    return 1 - np.mean((output - target) ** 2) / target.var()
+
+
+def test_carried_a_fresh_clone_with_one_thread_makes_the_bits_of_two(carried, tmp_path):
+    clone = Workspace(tmp_path / "fresh clone", carried.environment)
+    carried.run("git", "clone", "--quiet", str(carried.path), str(clone.path))
+    clone.run("dvc", "repro", OMP_NUM_THREADS="1")
+    assert clone.read("dvc.lock") == carried.read("dvc.lock")
+    assert clone.run("git", "status", "--porcelain").stdout.split() in (["M", NEW_BITS], [])
+
+
+def test_carried_metrics_are_few_and_tell_what_holds_after_the_first_second(carried):
+    content = all_metrics(carried)
+    assert sum(map(len, content.values())) <= 15
+    assert set(content) == {"test", "limit", "settled", "from_start", "best_filter"}
+    assert set(content["settled"]) == {"r2", "worst_tone_mse", "correlation"}
+    assert set(content["from_start"]) == {"settled_r2", "worst_tone_mse"}
+    assert content["test"]["latency_ms"] == 20  # two samples at 100 Hz
+    assert content["limit"]["share"] == pytest.approx(content["test"]["r2"] / content["limit"]["r2"], rel=1e-5)
+
+
+def test_carried_figures_from_the_start_are_those_of_the_network_itself(carried):
+    network, _ = models.load(carried.path / "models" / "model.safetensors")
+    with recordings.opened(carried.path / "data" / "test.h5") as test:
+        mixture, tones = test.mixture(0), test.tones(0)
+    with torch.no_grad():
+        output, _ = network(torch.from_numpy(mixture).view(200, 1, 2))
+    output = output.view(200, 2, 2).transpose(0, 1).reshape(2, 400).numpy()[:, 100:]
+    found = all_metrics(carried)["from_start"]
+    assert found["settled_r2"] == pytest.approx(r2(tones[:, 100:], output), rel=1e-3, abs=1e-5)
+    worst = np.mean((output - tones[:, 100:]) ** 2, axis=1).max()
+    assert found["worst_tone_mse"] == pytest.approx(worst, rel=1e-4)
+
+
+def test_carried_the_comparison_has_the_limit_at_the_hop_and_filters_with_all_the_past(carried):
+    rows = table(carried, "comparison")
+    assert {row["context"] for row in rows} == {"all the past"}
+    assert {row["name"] for row in rows} == {"lstm", "limit", "posterior_mean", *filters.FILTERS}
+    assert {row["name"] for row in rows if row["hop"] == "2"} == {"lstm", "limit"}
+    content = all_metrics(carried)
+    ours, limit = (next(row for row in rows if row["name"] == name) for name in ("lstm", "limit"))
+    assert (float(ours["r2"]), float(ours["r2_settled"])) == (content["test"]["r2"], content["settled"]["r2"])
+    assert float(limit["r2"]) == content["limit"]["r2"] == pytest.approx(limit_of_streams(carried), abs=0.002)
+
+
+def limit_of_streams(workspace):
+    """What is possible on streams that begin anywhere in a period, of the length that training stretches leave."""
+    with recordings.opened(workspace.path / "data" / "test.h5") as test:
+        period = test.tones(0)[:, :100]  # 2 and 5 Hz at 100 Hz
+    length = 400 - 40 - 20 - 100  # less what validates, the gap of a window and the period that starts are drawn from
+    seen = np.array([sample // 2 * 2 + 2 for sample in range(length)])
+    mse, _ = limits.fixed_mse(period, 0.1, seen, draws=4000, generator=np.random.default_rng(9))
+    return 1 - mse.mean() / 0.5
+
+
+def test_carried_the_curve_over_context_covers_the_first_second(carried):
+    rows = table(carried, "context")
+    assert [row["position"] for row in rows] == [str(position) for position in range(1, 101)]
+    limit = [float(row["limit"]) for row in rows]
+    assert limit[0] < 0.9 < 0.999 < limit[-1]
+    assert set(rows[0]) == {"position", "lstm", "limit", "kalman", "least_squares", "bandpass", "persistence"}
+
+
+def test_carried_the_best_filter_is_the_best_causal_one(carried):
+    rows = table(carried, "comparison")
+    causal = [float(row["r2"]) for row in rows if row["name"] in filters.FILTERS and row["causal"] == "yes"]
+    assert all_metrics(carried)["best_filter"]["r2"] == max(causal)
+
+
+def test_carried_scores_only_gives_the_same_figures(spoilt):
+    before = all_metrics(spoilt)
+    spoilt.set({"evaluate": {"detail": "scores"}})
+    spoilt.stage("evaluate", *PATHS["evaluate"])
+    assert all_metrics(spoilt) == {name: part for name, part in before.items() if name != "best_filter"}
+    assert {row["name"] for row in table(spoilt, "comparison")} == {"lstm", "limit"}
+
+
+def test_carried_the_report_tells_of_the_state(carried, tmp_path):
+    page, card = tmp_path / "report.html", tmp_path / "card.md"
+    carried.stage("report", str(page), str(card))
+    assert "after 1 s" in page.read_text(encoding="utf-8")
+    text = card.read_text(encoding="utf-8")
+    for words in ("the state carried on", "The noise was drawn anew at every reading", "all the past", "after 1 s"):
+        assert words in text
+
+
+def test_another_hop_asks_for_other_windows(spoilt):
+    spoilt.set({"model": {"hop": 4}})
+    changed = json.loads(spoilt.run("dvc", "status", "--json").stdout)
+    assert {"changed deps": {"params.yaml": {"model.hop": "modified"}}} in changed["prepare"]
+
+
+def test_carried_several_general_recordings_run_through(workspace):
+    workspace.set(CARRIED)
+    workspace.set({"data": {"task": "general", "train_recordings": 4, "test_recordings": 2}})
+    workspace.set({"evaluate": {"detail": "scores"}})
+    for stage, paths in PATHS.items():
+        assert "Traceback" not in workspace.stage(stage, *paths).stderr
+    content = all_metrics(workspace)
+    assert set(content) == {"test", "limit", "settled", "from_start"}
+    assert 0.5 < content["limit"]["r2"] < 1
+
+
+BAD = {
+    "train.stateful: a stream needs neighbouring windows, but prepare.split is 'random': set it to block": {
+        "prepare": {"split": "random"}
+    },
+    "prepare.sequence_length: got 201 steps of 2, but a recording has 400 samples": {
+        "prepare": {"sequence_length": 201}
+    },
+    "prepare.val_split: got 0.1, which leaves 40 samples for validation, but it needs 42": {
+        "prepare": {"sequence_length": 21}
+    },
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_carried_settings_that_do_not_go_together_are_refused_by_the_first_stage(spoilt, message):
+    spoilt.set(BAD[message])
+    failed = spoilt.stage("generate", *PATHS["generate"], check=False)
+    assert failed.returncode == 1
+    (said,) = failed.stderr.splitlines()
+    assert said.startswith(f"generate: params.yaml: {message}")
+
+
+def test_a_processor_without_bfloat16_refuses_it(spoilt):
+    spoilt.set({"train": {"precision": "bfloat16"}})
+    program = (
+        "import runpy, sys, torch; torch.cpu.get_capabilities = dict; sys.argv = ['stage', *sys.argv[1:]]; "
+        "runpy.run_module('stages.train', run_name='__main__')"
+    )
+    failed = spoilt.run("python", "-c", program, *PATHS["train"], check=False)
+    assert failed.returncode == 1
+    (said,) = (line for line in failed.stderr.splitlines() if not line.startswith("note:"))
+    assert said.startswith("train: train.precision: got 'bfloat16', but this processor (cpu) lacks it: use float32")

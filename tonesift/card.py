@@ -18,26 +18,16 @@ NEEDED = ("frequencies", "sampling_rate", "noise_std", "task", "sequence_length"
 NONE = "–"  # in cells without a figure
 SPECIAL = "\\`*_{}[]<>|#~"
 
-SNIPPET = Template('''\
+SNIPPET = Template("""\
 ```python
-import torch
+from tonesift.tonefilter import ToneFilter
 
-from tonesift.model import features, load
+tones = ToneFilter.load("$path")
+outputs = tones.push(samples)  # sampled at $rate Hz, any number of them, as they come: outputs have shape (K, n)
+rest = tones.finish()  # what still waited for the end of a step
+```
 
-model, facts = load("$path")
-model.eval()
-
-
-def tone(mixture: torch.Tensor, wanted: int) -> torch.Tensor:
-    """Tone number `wanted`, from 0, in a mixture (N,) sampled at $rate Hz; whole windows only."""
-    length, count = facts["sequence_length"], len(facts["frequencies"])
-    scaled = (mixture - facts["center"]) / facts["scale"]
-    windows = scaled[: len(scaled) // length * length].reshape(-1, length).T  # (L, windows)
-    selector = torch.full((windows.shape[1],), wanted)
-    with torch.inference_mode():
-        output = model(features(windows.float(), selector, count))  # (L, windows)
-    return output.T.reshape(-1)
-```''')
+Or on files: `python -m tonesift filter INPUT --model $path -o OUTPUT`.""")
 
 
 def render(
@@ -72,12 +62,12 @@ def render(
     if missing:
         raise InputError(f"{path}: its metadata has no {', '.join(missing)}: train it anew with `dvc repro train`")
     sections = [
-        ["# tonesift: an LSTM that pulls one tone out of a mixture", *_what(facts, path, digest)],
+        ["# tonesift: an LSTM that pulls tones out of a mixture", *_what(facts, path, digest)],
         ["## Data it was trained on", *_data(facts)],
         ["## Training", *_training(facts)],
         ["## Figures", *_figures(facts, rows, comparison)] if rows or comparison else [],
         ["## Limits of use", *_limits(facts)],
-        ["## How to load it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(facts))],
+        ["## How to use it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(facts))],
         ["## Licence", "MIT, as the rest of the repository; see the file `LICENSE` at its top."],
     ]
     return "\n\n".join(block for section in sections for block in section) + "\n"
@@ -88,18 +78,36 @@ def _what(facts: Mapping[str, Any], path: str, digest: str | None) -> list[str]:
     named = f", MD5 `{digest}…`" if digest else ""
     return [
         f"{network['num_layers']} LSTM layers of {network['hidden_size']} units, dropout {network['dropout']:g} behind "
-        f"each, a linear head: {parameters(tones, **network):,} parameters, in float32. Input at each step is a sample "
-        f"of the mixture and a one-hot selector of the tone wanted ({1 + tones} features), output the wanted tone's "
-        "sample. It reads forwards only.",
+        f"each, a linear head: {parameters(tones, **network):,} parameters, in float32. {_step(facts)} It reads "
+        f"forwards only, with a latency of {_samples(network['hop'])} ({_duration(facts, network['hop'])}).",
         f"File: `{path}` (safetensors, runs no code when loaded{named}); everything said here about data and training "
         "is in its metadata.",
     ]
 
 
-def parameters(tones: int, hidden_size: int, num_layers: int, **_: Any) -> int:
-    """Number of weights and biases: 4 h (inputs + h + 2) in each layer, h + 1 in the head."""
-    inputs = [1 + tones] + [hidden_size] * (num_layers - 1)
-    return sum(4 * hidden_size * (size + hidden_size + 2) for size in inputs) + hidden_size + 1
+def _step(facts: Mapping[str, Any]) -> str:
+    """What goes in and comes out at each step."""
+    network, tones = facts["model"], len(facts["frequencies"])
+    read, given = ("a sample", "sample") if network["hop"] == 1 else (_samples(network["hop"]), "samples")
+    if network["conditioning"] == "heads":
+        given_of = f"all {tones} tones" if tones > 1 else "the tone"
+        return f"Input at each step is {read} of the mixture, output the same {given} of {given_of}."
+    return (
+        f"Input at each step is {read} of the mixture and a one-hot selector of the tone wanted "
+        f"({network['hop'] + tones} features), output the wanted tone's {given}."
+    )
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample{'s' if count > 1 else ''}"
+
+
+def parameters(tones: int, hidden_size: int, num_layers: int, conditioning: str, hop: int, **_: Any) -> int:
+    """Number of weights and biases: 4 h (inputs + h + 2) in each layer, (h + 1) outputs in the head."""
+    selects = conditioning == "selector"
+    inputs = [hop + tones * selects] + [hidden_size] * (num_layers - 1)
+    outputs = hop * (1 if selects else tones)
+    return sum(4 * hidden_size * (size + hidden_size + 2) for size in inputs) + (hidden_size + 1) * outputs
 
 
 def _data(facts: Mapping[str, Any]) -> list[str]:
@@ -111,8 +119,20 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
         f"Synthetic: the mean of {_sines(facts)} of {_frequencies(facts)} and white Gaussian noise "
         f"of standard deviation {facts['noise_std']:g}, sampled at {_rate(facts)} Hz. "
         f"{waveforms.get(facts['task'], '')}".rstrip(),
-        f"Windows of {facts['sequence_length']} samples ({_duration(facts)}), each once for every tone.",
+        _read(facts),
     ]
+
+
+def _read(facts: Mapping[str, Any]) -> str:
+    """How the recordings were read in training."""
+    length, settings = facts["sequence_length"], facts["train"]
+    noise = " The noise was drawn anew at every reading." if settings["fresh_noise"] else ""
+    if settings["stateful"]:
+        return (
+            f"Read as {settings['batch_size']} streams side by side from random starts, the state carried on; "
+            f"gradients go back {length} samples ({_duration(facts, length)}).{noise}"
+        )
+    return f"Windows of {length} samples ({_duration(facts, length)}), each once for every tone.{noise}"
 
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
@@ -121,9 +141,9 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
     validation, train = summary["validation"], summary["train"]
     return [
         f"Mean squared error at every sample; optimizer {settings['optimizer']}, learning rate "
-        f"{settings['learning_rate']:g}, batches of {settings['batch_size']} windows, weight decay "
+        f"{settings['learning_rate']:g}, batches of {settings['batch_size']}, weight decay "
         f"{settings['weight_decay']:g}, at most {settings['epochs']} epochs. Kept is {kept}: validation loss "
-        f"{validation['loss']:.4g} (R² {validation['r2']:.3f}), training loss {train['loss']:.4g} with dropout.",
+        f"{validation['loss']:.4g} (R² {validation['r2']:.3f}), training loss {train['loss']:.4g} as it learnt.",
         f"Made with PyTorch {build['torch']} on a processor of the kind {build['processor']}; seed {settings['seed']}.",
     ]
 
@@ -136,33 +156,32 @@ def _figures(facts: Mapping[str, Any], rows: Sequence[Row], comparison: Sequence
         cells = [[_tone(row), *(_text(row.get(key), form) for key, form in keys)] for row in rows]
         blocks.append(_table(header, cells, numbers=5))
     if comparison:
-        header = ("estimator", "told", "context", "causal", "R²", "MSE")
+        header = ("estimator", "told", "context", "causal", "R²", "after 1 s", "MSE")
         ordered = sorted(comparison, key=lambda row: -_rank(row))
-        blocks += ["Beside others, best first:", _table(header, [_estimator(row) for row in ordered], numbers=2)]
+        blocks += ["Beside others, best first:", _table(header, [_estimator(row) for row in ordered], numbers=3)]
     return blocks
 
 
 def _estimator(row: Row) -> list[str]:
     words = [escape(str(row.get(key) or NONE)) for key in ("label", "told", "context", "causal")]
-    cells = [*words, _text(row.get("r2"), ".3f"), _text(row.get("mse"), ".4f")]
+    cells = [
+        *words,
+        *(_text(row.get(key), form) for key, form in (("r2", ".3f"), ("r2_settled", ".3f"), ("mse", ".4f"))),
+    ]
     return [f"**{cell}**" for cell in cells] if row["name"] == "lstm" else cells
 
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:
-    length, lowest = facts["sequence_length"], min(facts["frequencies"])
-    share = 100 * length * lowest / facts["sampling_rate"]
     waveforms = {
         "fixed": "- **Only these waveforms.** Phases and amplitudes were the same in all of training: with others the "
         "output is wrong, and nothing warns of it.",
         "general": "- **Only amplitudes from the range trained on.** Phases may be any.",
     }
     points = [
-        f"- **Only these frequencies at this sampling rate**: {_frequencies(facts)} at {_rate(facts)} Hz. The selector "
-        "chooses among them; another frequency or rate needs a network of its own.",
+        f"- **Only these frequencies at this sampling rate**: {_frequencies(facts)} at {_rate(facts)} Hz. Another "
+        "frequency or rate needs a network of its own.",
         waveforms.get(facts["task"], ""),
-        f"- **The state is reset every {length} samples** ({_duration(facts)}, {share:.3g} % of a period of "
-        f"{lowest:g} Hz): what came before is not used, and the first samples of a window are the poorest. It was not "
-        "trained to carry its state on.",
+        _memory(facts),
         f"- **Noise**: white and Gaussian, of standard deviation {facts['noise_std']:g} beside the mean of the tones. "
         "At other levels it still assumes this one.",
         "- **Scaling**: the mixture must be the mean of the tones, not their sum, in the units of training.",
@@ -170,6 +189,22 @@ def _limits(facts: Mapping[str, Any]) -> list[str]:
         "channels.",
     ]
     return ["\n".join(point for point in points if point)]
+
+
+def _memory(facts: Mapping[str, Any]) -> str:
+    """What becomes of the state, as a point of the list."""
+    if facts["train"]["stateful"]:
+        return (
+            "- **It needs a beginning**: the state is carried on for as long as there are samples, and the first ones "
+            "are the poorest. After a gap begin anew."
+        )
+    length, lowest = facts["sequence_length"], min(facts["frequencies"])
+    share = 100 * length * lowest / facts["sampling_rate"]
+    return (
+        f"- **The state is reset every {length} samples** ({_duration(facts, length)}, {share:.3g} % of a period of "
+        f"{lowest:g} Hz): what came before is not used, and the first samples of a window are the poorest. It was not "
+        "trained to carry its state on."
+    )
 
 
 def _frequencies(facts: Mapping[str, Any]) -> str:
@@ -186,8 +221,8 @@ def _rate(facts: Mapping[str, Any]) -> str:
     return f"{facts['sampling_rate']:.10g}"
 
 
-def _duration(facts: Mapping[str, Any]) -> str:
-    return f"{1000 * facts['sequence_length'] / facts['sampling_rate']:.4g} ms"
+def _duration(facts: Mapping[str, Any], samples: int) -> str:
+    return f"{1000 * samples / facts['sampling_rate']:.4g} ms"
 
 
 def _tone(row: Row) -> str:

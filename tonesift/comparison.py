@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tonesift import limits, signals
-from tonesift.metrics import rounded
+from tonesift.period import common_period
 from tonesift.recordings import Facts
+from tonesift.tables import cells
 
 LIMIT_NUMBERS = 2_000_000  # simulated stretches times candidate offsets: about a second
 CURVES = ("lstm", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
@@ -37,6 +38,8 @@ class Row:
         What it is told beforehand, in words.
     mse : ndarray, shape (K, T)
         Mean squared error of each tone at each position of a stretch.
+    hop : int
+        Samples it reads before it answers about all of them: its latency.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Row:
     causal: bool
     told: str
     mse: NDArray[np.float64]
+    hop: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def make_task(facts: Facts, samples: int) -> Task:
     """
     if facts.task != "fixed":
         return Task(facts, None, periodic=False)
-    period = limits.common_period(facts.frequencies, facts.sampling_rate, samples)
+    period = common_period(facts.frequencies, facts.sampling_rate, samples)
     each = zip(facts.frequencies, facts.phases[0], facts.amplitudes[0], strict=True)
     tones = [signals.sinusoid(f, facts.sampling_rate, period or samples, phase, a) for f, phase, a in each]
     return Task(facts, np.stack(tones), periodic=period is not None)
@@ -105,21 +109,23 @@ def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
     return mse
 
 
-def limit_row(task: Task, seen: NDArray[np.int64], context: str) -> Row:
-    """The best possible, as a row."""
+def limit_row(task: Task, samples: int, context: str, hop: int = 1) -> Row:
+    """The best possible on stretches of so many samples, read `hop` at a time, as a row."""
     told = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
+    mse = limit(task, limits.hopped(samples, hop))
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
-    return Row("limit", f"best possible{over}", context, causal=True, told=told, mse=limit(task, seen))
+    return Row("limit", f"best possible{over}", context, causal=True, told=told, mse=mse, hop=hop)
 
 
-def scores(row: Row, task: Task) -> dict[str, float]:
-    """R^2 and MSE over all tones, then of each."""
-    power = task.power
+def scores(row: Row, task: Task) -> dict[str, Any]:
+    """R^2 and MSE over all tones, R^2 after the first second (nothing where there is no later), then each tone's."""
+    power, later = task.power, row.mse[:, round(task.facts.sampling_rate) :]
     values = {"r2": float(limits.r2(row.mse, power)), "mse": float(row.mse.mean())}
+    values["r2_settled"] = float(limits.r2(later, power)) if later.size else None
     each = zip(limits.r2(row.mse, power, axis=1), row.mse.mean(axis=1), strict=True)
     for number, (r2, mse) in enumerate(each, start=1):
         values |= {f"r2_tone_{number}": float(r2), f"mse_tone_{number}": float(mse)}
-    return {name: rounded(value) for name, value in values.items()}
+    return cells(values)
 
 
 def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:
@@ -133,6 +139,7 @@ def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:
             "context": row.context,
             "causal": "yes" if row.causal else "no",
             "told": row.told,
+            "hop": row.hop,
             **scores(row, task),
         }
         for row in ranked
@@ -140,6 +147,7 @@ def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:
 
 
 def curves(rows: list[Row], task: Task) -> dict[str, NDArray]:
-    """R^2 at each position (T,) for those of `CURVES` that share the first row's context, by name."""
+    """R^2 at each position of the first second, for those of `CURVES` that share the first row's context, by name."""
     same = {row.name: row for row in rows if row.context == rows[0].context}
-    return {name: limits.r2(same[name].mse, task.power, axis=0) for name in CURVES if name in same}
+    first = slice(0, round(task.facts.sampling_rate))
+    return {name: limits.r2(same[name].mse[:, first], task.power, axis=0) for name in CURVES if name in same}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.params import Data, Params, Prepare, conflicts
+from tonesift.params import Data, Model, Params, Prepare, Train, conflicts
 
 CURVES = ("train/loss", "validation/loss", "train/r2", "validation/r2")
 SCORES = ("r2", "mse", "train_mse")
@@ -124,6 +124,15 @@ class _Run:
         """Test over training MSE; 1 where neither has an error."""
         test, train = self.scores["mse"], self.scores["train_mse"]
         return test / train if train > 0 else (1.0 if test == 0 else math.inf)
+
+    @property
+    def stateful(self) -> bool:
+        return self.params["train"]["stateful"]
+
+    @property
+    def window(self) -> int:
+        """Samples in a window."""
+        return self.params["prepare"]["sequence_length"] * self.params["model"]["hop"]
 
     @property
     def random_split(self) -> bool:
@@ -234,10 +243,14 @@ def _explain_leaking(run: _Run) -> list[str]:
 def _explain_limit(run: _Run) -> list[str]:
     test = run.scores["r2"]
     share = f", {100 * test / run.limit:.0f} % of it" if run.limit > SMALL_GAP else ""
+    context = "with all the past" if run.stateful else f"with windows of {run.window} samples"
     return [
-        f"The best possible R² with windows of {run.params['prepare']['sequence_length']} samples is {run.limit:.3f}; "
-        f"the network has {test:.3f} on test{share}. No other network or training can do noticeably better.",
-        "Only more to look at can help: a longer sequence raises the limit itself.",
+        f"The best possible R² {context} is {run.limit:.3f}; the network has {test:.3f} on test{share}. No other "
+        "network or training can do noticeably better.",
+        "What is missing is the beginning of each stream, where little has been read yet."
+        if run.stateful
+        else "Only more to look at can help: a longer sequence raises the limit itself, and so does carrying "
+        "the state on.",
     ]
 
 
@@ -256,10 +269,11 @@ def _explain_overfit(run: _Run) -> list[str]:
         )
     else:
         kept = f"The validation loss ended at {last:.4g}, its lowest"
+    fresh = "" if run.params["train"]["fresh_noise"] else "New noise at every reading would take the turn away. "
     return [
         f"{kept}; the training loss ended at {run.curves['train/loss'][-1]:.4g}. What is learnt by then is the noise "
         "of the training recordings.",
-        f"The weights kept are those of epoch {run.best}. A smaller network, more dropout, more weight decay or "
+        f"The weights kept are those of epoch {run.best}. {fresh}A smaller network, more dropout, more weight decay or "
         "smaller steps would put the turn off.",
     ]
 
@@ -267,7 +281,7 @@ def _explain_overfit(run: _Run) -> list[str]:
 def _explain_underfit(run: _Run) -> list[str]:
     against = f"{UNDERFIT_R2:g} is wanted" if run.limit is None else f"{run.limit:.3f} is possible"
     return [
-        f"Even on the windows it was trained on the network has an R² of only {run.train_r2:.3f} where {against}. "
+        f"Even on what it was trained on the network has an R² of only {run.train_r2:.3f} where {against}. "
         "A larger or deeper network, less dropout or longer training can learn more."
     ]
 
@@ -276,7 +290,8 @@ def _explain_sound(run: _Run) -> list[str]:
     return [
         f"Training and validation loss ended close together, {run.curves['train/loss'][-1]:.4g} and "
         f"{run.losses[-1]:.4g}; neither underfitting nor overfitting is to be seen.",
-        "A larger network may gain a little, a longer sequence raises what is possible.",
+        "A larger network may gain a little"
+        + ("." if run.stateful else ", a longer sequence raises what is possible."),
     ]
 
 
@@ -309,17 +324,21 @@ def _changes(run: _Run, verdict: str) -> list[Change | None]:
     now = run.params
     bigger = [_scaled(now, "model", "hidden_size", 2), _shifted(now, "model", "num_layers", 1)]
     longer = _scaled(now, "train", "epochs", 2)
-    sequence = _longer_sequence(now)
+    sequence = None if run.stateful else _longer_sequence(now)
+    carried = None if run.stateful or run.random_split else ("train", "stateful", True)
+    fresh = None if now["train"]["fresh_noise"] else ("train", "fresh_noise", True)
+    denser = None if run.stateful else _scaled(now, "prepare", "step_size", 0.5)  # more windows of the same recordings
     return {
         "leaking": _tighter(run),
-        "at the limit": [sequence],
+        "at the limit": [sequence, carried],
         "stopped too early": [longer, _scaled(now, "train", "learning_rate", 2)],
         "overfit": [
+            fresh,
             _scaled(now, "model", "hidden_size", 0.5),
             _shifted(now, "model", "dropout", 0.1),
             _more_decay(now),
             _scaled(now, "train", "learning_rate", 0.5),
-            _scaled(now, "prepare", "step_size", 0.5),  # more windows from the same recordings
+            denser,
         ],
         "underfit": [*bigger, _shifted(now, "model", "dropout", -0.1), longer],
         "sound": [bigger[0], sequence],
@@ -354,7 +373,8 @@ def _longer_sequence(params: Mapping[str, Mapping[str, Any]]) -> Change | None:
     if change is None:
         return None
     prepare = Prepare(**{**params["prepare"], "sequence_length": change[2]})
-    return None if conflicts(Data(**params["data"]), prepare) else change
+    others = Data(**params["data"]), prepare, Model(**params["model"]), Train(**params["train"])
+    return None if conflicts(*others) else change
 
 
 def _moved(params: Mapping[str, Mapping[str, Any]], section: str, key: str, wanted: float) -> Change | None:
@@ -369,4 +389,8 @@ def _moved(params: Mapping[str, Mapping[str, Any]], section: str, key: str, want
 
 def _commands(changes: Sequence[Change | None], params: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     made = [change for change in changes if change is not None and change[2] != params[change[0]][change[1]]]
-    return tuple(f"dvc exp run -S {section}.{key}={value}" for section, key, value in made)
+    return tuple(f"dvc exp run -S {section}.{key}={_as_yaml(value)}" for section, key, value in made)
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from tonesift import comparison, figures, limits, rivals, robustness, uncertainty
 from tonesift.comparison import Row, Task
+from tonesift.judge import ALL_THE_PAST, Stretches
 from tonesift.metrics import rounded
 from tonesift.recordings import Facts
 from tonesift.tables import Table, cells
 
-RIVAL_STRETCHES = 20_000  # windows the filters are judged on, at most
-RIVAL_SAMPLES = 200_000  # samples, recordings together, they are judged on with all the past, at most
+RIVAL_SAMPLES = 1_000_000  # that the filters are judged on in the network's own stretches, at most
+WHOLE_SAMPLES = 200_000  # of whole recordings together, at most
 ROBUST_SAMPLES = 10_000  # of a perturbed recording, at most
 ROBUST_FILTERS = 2
 
@@ -31,8 +32,8 @@ class Subject:
     ----------
     estimate : callable
         Mixtures (M, N) to outputs (M, K, N).
-    length : int
-        L, samples after which its state is reset.
+    reset : int or None
+        L, samples after which its state is reset; None for never.
     context : str
         The same in words.
     tones : Table
@@ -42,7 +43,7 @@ class Subject:
     """
 
     estimate: Callable[[NDArray], NDArray]
-    length: int
+    reset: int | None
     context: str
     tones: Table
     history: Mapping[str, NDArray]
@@ -80,7 +81,7 @@ def examine(
     own: list[Row],
     mixture: NDArray,
     target: NDArray,
-    starts: NDArray[np.int64],
+    stretches: Stretches,
 ) -> Examination:
     """Examine a network on test recordings.
 
@@ -94,22 +95,19 @@ def examine(
         Its own row and the limit's, in its context.
     mixture, target : ndarray, shapes (R, N) and (R, K, N)
         The test recordings.
-    starts : ndarray of int64, shape (W, 2)
-        Recording and first sample of the windows it was judged on.
+    stretches : Stretches
+        What it was judged on, each from a reset state.
     """
-    rows = filter_rows(task, mixture, target, starts, subject.length, subject.context)
-    share = slice(0, max(1, RIVAL_SAMPLES // target.shape[2]))
+    rows = filter_rows(task, mixture, target, stretches, subject)
+    share = slice(0, max(1, WHOLE_SAMPLES // target.shape[2]))
     mixture, target = mixture[share], target[share]
     error = subject.estimate(mixture) - target
-    windowed = {
-        name: rivals.in_windows(estimate, subject.length)
-        for name, (_, _, _, estimate) in rivals.estimators(task).items()
-    }
-    errors = {name: estimate(mixture.astype(np.float64)) - target for name, estimate in windowed.items()}
-    block = uncertainty.block_length(error, subject.length, task.tones.shape[1] if task.periodic else None)
+    alike = {name: as_reset(estimate, subject.reset) for name, (*_, estimate) in rivals.estimators(task).items()}
+    errors = {name: estimate(mixture.astype(np.float64)) - target for name, estimate in alike.items()}
+    block = uncertainty.block_length(error, subject.reset or 1, task.tones.shape[1] if task.periodic else None)
     labels = {row.name: row.label for row in [*own, *rows]}
     same = [row for row in rows if row.context == subject.context]
-    tried = {"lstm": subject.estimate, **{name: windowed[name] for name in best_filters(same)}}
+    tried = {"lstm": subject.estimate, **{name: alike[name] for name in best_filters(same)}}
     points, curves = robust(tried, task.facts, min(target.shape[2], ROBUST_SAMPLES))
     pictures = draw(subject, task, [*own, *rows], mixture[0], target[0], error[0] + target[0])
     pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in tried})
@@ -123,17 +121,21 @@ def examine(
     )
 
 
-def filter_rows(
-    task: Task, mixture: NDArray, target: NDArray, starts: NDArray[np.int64], length: int, context: str
-) -> list[Row]:
-    """Classical filters and the posterior mean, on the network's windows and with all the past."""
-    starts = starts[:: -(-len(starts) // RIVAL_STRETCHES)]
-    at = starts[:, 1, None] + np.arange(length)
-    cut = mixture[starts[:, 0, None], at], target[starts[:, 0, None], :, at].transpose(0, 2, 1)
-    found = rivals.rival_rows(task, *cut, context)
-    past = slice(0, max(1, RIVAL_SAMPLES // mixture.shape[1])), slice(0, RIVAL_SAMPLES)
-    whole = rivals.rival_rows(task, mixture[past], target[past[0], :, past[1]], "all the past")
-    reached = comparison.limit_row(task, limits.causal(min(mixture.shape[1], RIVAL_SAMPLES)), "all the past")
+def as_reset(estimate: rivals.Estimator, reset: int | None) -> rivals.Estimator:
+    """An estimator that forgets as often as the network does."""
+    return estimate if reset is None else rivals.in_windows(estimate, reset)
+
+
+def filter_rows(task: Task, mixture: NDArray, target: NDArray, stretches: Stretches, subject: Subject) -> list[Row]:
+    """Classical filters and the posterior mean on the network's stretches; after resets also with all the past."""
+    every = -(-len(stretches.starts) * stretches.length // RIVAL_SAMPLES)
+    some = stretches._replace(starts=stretches.starts[::every])
+    found = rivals.rival_rows(task, some.cut(mixture), some.cut(target), subject.context)
+    if subject.reset is None:
+        return found
+    past = slice(0, max(1, WHOLE_SAMPLES // mixture.shape[1])), slice(0, WHOLE_SAMPLES)
+    whole = rivals.rival_rows(task, mixture[past], target[past[0], :, past[1]], ALL_THE_PAST)
+    reached = comparison.limit_row(task, min(mixture.shape[1], WHOLE_SAMPLES), ALL_THE_PAST)
     return [*found, reached, *whole]
 
 
@@ -255,9 +257,9 @@ def draw(
     subject: Subject, task: Task, rows: list[Row], mixture: NDArray, tones: NDArray, outputs: NDArray
 ) -> dict[str, figures.Figure]:
     """The pictures, by name, of one recording: mixture (N,), tones and outputs (K, N)."""
-    frequencies, rate, window = task.facts.frequencies, task.facts.sampling_rate, subject.length
+    frequencies, rate, window = task.facts.frequencies, task.facts.sampling_rate, subject.reset or 0
     shown = min(len(mixture), max(window, round(2 * rate / min(frequencies))))
-    half = max(shown // 2, min(window, shown))
+    half = max(shown // 2, min(window, shown), 1)
     nearest = int(np.argmin(np.abs(np.array(frequencies) - 3)))  # the 3 Hz tone, or the nearest there is
     detail = mixture[:half], tones[nearest, :half], outputs[nearest, :half]
     r2 = [row["r2"] for row in subject.tones[1:]]

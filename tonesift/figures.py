@@ -125,7 +125,7 @@ def training(history: Mapping[str, NDArray]) -> Figure:
 
 def _curves(ax: Axes, history: Mapping[str, NDArray], name: str) -> None:
     epochs = np.arange(1, len(history[f"train/{name}"]) + 1)
-    ax.plot(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, with dropout")
+    ax.plot(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, as it learns")
     ax.plot(epochs, history[f"validation/{name}"], color=OUTPUT, label="validation")
 
 
@@ -141,7 +141,7 @@ def one_tone(
     frequency, sampling_rate : float
         Hz.
     window : int
-        Samples after which the network's state is reset, marked by ticks; 0 for never.
+        Samples after which the network's state is reset, told in the title; 0 for never.
     """
     figure, (ax,) = _figure(1, f"{frequency:g} Hz out of the mixture{_reset(window)}", height=3.4)
     _overlay(ax, mixture, target, output, sampling_rate)
@@ -164,7 +164,7 @@ def all_tones(
     for ax, target, output, frequency, score in zip(axes, targets, outputs, frequencies, scores, strict=True):
         _overlay(ax, mixture, target, output, sampling_rate)
         ax.set_ylabel(f"{frequency:g} Hz")
-        ax.set_title(f"R² {score:.3f} over all windows", fontsize="small", loc="right")
+        ax.set_title(f"R² {score:.3f} over all the test", fontsize="small", loc="right")
     axes[-1].set_xlabel("time (s)")
     _legend(axes[0])
     return figure
@@ -200,7 +200,7 @@ def _shown(frequencies: Sequence[float], sampling_rate: float, samples: int) -> 
 
 
 def context(curves: Mapping[str, NDArray]) -> Figure:
-    """R^2 of several estimators at each position of a window, by label, shape (L,) each."""
+    """R^2 of several estimators at each sample since they began to read, by label, shape (T,) each."""
     figure, (ax,) = _figure(1, "What context buys: R² at each sample since the start", height=4.2)
     _context(ax, curves)
     _legend(ax)
@@ -211,7 +211,7 @@ def _context(ax: Axes, curves: Mapping[str, NDArray]) -> None:
     for index, (label, curve) in enumerate(curves.items()):
         ax.plot(np.arange(1, len(curve) + 1), curve, label=label, **_line(index) | {"lw": 2 if index < 2 else 1.3})
     low = min(float(curve.min()) for curve in curves.values())
-    ax.set(xlabel="samples read since the start of the window", ylabel="R² over all tones", ylim=(max(low, -0.3), 1.02))
+    ax.set(xlabel="samples read since the start", ylabel="R² over all tones", ylim=(max(low, -0.3), 1.02))
 
 
 def scatter(target: NDArray, output: NDArray) -> Figure:
@@ -291,6 +291,29 @@ def long_stretch(targets: NDArray, outputs: NDArray, frequencies: Sequence[float
         ax.set_ylabel(f"{frequency:g} Hz")
     axes[-1].set_xlabel("time (s)")
     _legend(axes[0])
+    return figure
+
+
+def story(rows: Sequence[Mapping]) -> Figure:
+    """R^2 of one configuration after another as bars, with the best possible of each as a mark.
+
+    Rows, in the order shown from the top, have `label`, `r2`, and `limit` (None where there is none to tell).
+    """
+    figure = Figure(figsize=(9, 0.55 * len(rows) + 1.1), dpi=110, layout="constrained")
+    ax = figure.subplots()
+    ax.spines[["top", "right"]].set_visible(False)
+    places = np.arange(len(rows))
+    values = [row["r2"] for row in rows]
+    ax.barh(places, values, color=[TARGET if row["limit"] else MIXTURE for row in rows], height=0.6)
+    for place, row in zip(places, rows, strict=True):
+        ax.annotate(f" {row['r2']:.3f}", (row["r2"], place), va="center", xytext=(3, 0), textcoords="offset points")
+    marked = [(row["limit"], place) for place, row in enumerate(rows) if row["limit"]]
+    at, where = zip(*marked, strict=True) if marked else ((), ())
+    ax.plot(at, where, ls="", marker="|", ms=24, mew=2.5, color=OUTPUT, label="best possible with what it may read")
+    ax.set_yticks(places, [row["label"] for row in rows])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1.12), xlabel="R² on noise never seen")
+    ax.legend(loc="lower right", frameon=False)
     return figure
 
 

@@ -21,7 +21,6 @@ Model: ``tone_k(t) = A_k sin(2 pi f_k t + phi_k)``, ``mixture(t) = mean_k tone_k
 
 import math
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,6 @@ import numpy.typing as npt
 from tonesift.checks import (
     Array,
     Counts,
-    checked_frequencies,
     checked_mixture,
     checked_noise,
     checked_second_moment,
@@ -108,36 +106,6 @@ def smoother(samples: int) -> Counts:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Fixed task: the waveforms are known, the offset is not
-
-
-def common_period(frequencies: npt.ArrayLike, sampling_rate: float, max_samples: int) -> int | None:
-    """Count the samples after which all sampled tones repeat together, exactly.
-
-    Parameters
-    ----------
-    frequencies : array_like, shape (K,)
-        Frequencies in Hz, above 0 and below half the sampling rate.
-    sampling_rate : float
-        Samples per second (Hz).
-    max_samples : int
-        Longest period of interest, in samples.
-
-    Returns
-    -------
-    int or None
-        The common period in samples; None if it is longer than `max_samples`.
-
-    Notes
-    -----
-    Tone k repeats after n samples when ``n f_k / fs`` is a whole number. Each ratio is the exact fraction of the two
-    decimal numbers as printed (0.1 is one tenth), so n is the least common multiple of the denominators. A single tone
-    of 3 Hz at 1000 Hz therefore repeats after 1000 samples, three of its cycles, although one cycle is no whole number
-    of samples.
-    """
-    checked = checked_frequencies(frequencies, sampling_rate)
-    rate = _decimal_fraction(sampling_rate)
-    period = math.lcm(*((_decimal_fraction(frequency) / rate).denominator for frequency in checked))
-    return period if period <= max_samples else None
 
 
 def fixed_mse(
@@ -264,11 +232,6 @@ def posterior_mean(
     blocks = min(len(flat), math.ceil(len(flat) * track.shape[1] / BLOCK_NUMBERS))
     estimates = [_block_means(block, track, std, counts) for block in np.array_split(flat, blocks)]
     return np.concatenate(estimates).reshape(*stretches.shape[:-1], len(track), len(counts))
-
-
-def _decimal_fraction(value: float) -> Fraction:
-    """Fraction equal to a number's shortest decimal form, so that 0.1 is one tenth."""
-    return Fraction(repr(float(value)))
 
 
 def _unrolled(tones: npt.ArrayLike, samples: int, periodic: bool) -> Array:

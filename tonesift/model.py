@@ -1,6 +1,9 @@
 """The network: stacked LSTM layers, dropout behind each, a linear head; and its file, which runs no code when loaded.
 
-Input at each step is the mixture sample and a one-hot selector of the tone wanted, output the wanted tone's sample.
+At each step it reads `hop` samples of the mixture and gives the same `hop` samples of the tones: of one tone, which a
+one-hot selector in the input names, or of all of them at once (`conditioning`). It is causal; the first sample of a
+step waits for the last one, so its latency is `hop` samples.
+
 Everything random takes a generator: `torch.nn.LSTM`'s own dropout draws from the process-wide one, which is a race as
 soon as two threads train, so the layers are single ones with dropout of ours between them.
 
@@ -23,28 +26,59 @@ from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
 FORMAT = "tonesift model"
-VERSION = 1
+VERSION = 2
+State = list[tuple[Tensor, Tensor]]  # for each layer its output and its cell, shapes (1, B, hidden_size)
 
 
 class ToneLSTM(nn.Module):
-    """Stacked LSTM that maps a mixture and a selector to the selected tone, sample by sample.
+    """Stacked LSTM that maps frames of a mixture to the same frames of its tones.
 
     Parameters
     ----------
     tones : int
-        K, the number of tones to choose from; the input has 1 + K features.
+        K, the number of tones in a mixture.
     hidden_size, num_layers : int
         Units in each layer; number of layers.
     dropout : float
         Share of each layer's outputs dropped in training.
+    conditioning : {'selector', 'heads'}
+        'selector': the input names the tone wanted, one-hot, and the output is that tone; 'heads': the output is all K
+        tones.
+    hop : int
+        Samples in a frame, read and given at each step.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+        Features at each step: hop + K in and hop out with a selector, hop in and K hop out (tone by tone) with heads.
     """
 
-    def __init__(self, tones: int, hidden_size: int, num_layers: int, dropout: float) -> None:
+    def __init__(
+        self,
+        tones: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        conditioning: str = "selector",
+        hop: int = 1,
+    ) -> None:
         super().__init__()
-        sizes = [1 + tones] + [hidden_size] * num_layers
+        self.tones, self.dropout, self.conditioning, self.hop = tones, dropout, conditioning, hop
+        self.inputs = hop + (tones if self.selects else 0)
+        self.outputs = hop * (1 if self.selects else tones)
+        sizes = [self.inputs] + [hidden_size] * num_layers
         self.layers = nn.ModuleList(nn.LSTM(inputs, hidden_size) for inputs in sizes[:-1])
-        self.head = nn.Linear(hidden_size, 1)
-        self.dropout = dropout
+        self.head = nn.Linear(hidden_size, self.outputs)
+
+    @property
+    def selects(self) -> bool:
+        """Whether a selector in the input names the tone wanted."""
+        return self.conditioning == "selector"
+
+    @property
+    def examples(self) -> int:
+        """Examples that a stretch of the mixture makes: one for each tone, or one for all of them."""
+        return self.tones if self.selects else 1
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight and bias from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), PyTorch's own choice."""
@@ -53,26 +87,40 @@ class ToneLSTM(nn.Module):
             for parameter in self.parameters():
                 parameter.uniform_(-bound, bound, generator=generator)
 
-    def forward(self, features: Tensor, masks: "DropoutMasks | None" = None) -> Tensor:
-        """Selected tone at each step of each sequence, every sequence from a reset state.
+    def forward(
+        self, features: Tensor, state: State | None = None, masks: "DropoutMasks | None" = None
+    ) -> tuple[Tensor, State]:
+        """Frames of the tones at each step, and the state to go on from.
 
         Parameters
         ----------
-        features : Tensor, shape (L, B, 1 + K)
-            Steps, sequences, features.
+        features : Tensor, shape (L, B, inputs)
+            Steps, sequences, features; made by `features`.
+        state : State, optional
+            Where each sequence goes on; zeros without it.
         masks : DropoutMasks, optional
             Source of dropout masks; without it nothing is dropped.
 
         Returns
         -------
-        Tensor, shape (L, B)
+        output : Tensor, shape (L, B, outputs)
+        state : State
+            After the last step.
         """
-        hidden = features
-        for layer in self.layers:
-            hidden, _ = layer(hidden)
+        hidden, after = features, []
+        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
+            hidden, reached = layer(hidden, before)
+            after.append(reached)
             if masks is not None and self.dropout > 0:
                 hidden = hidden * masks(hidden.shape, self.dropout)
-        return self.head(hidden).squeeze(-1)
+        return self.head(hidden), after
+
+    def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
+        """Network input (L, B, inputs) of frames of mixtures (L, B, hop); `wanted` (B,) is the tone each is to give."""
+        if not self.selects:
+            return frames
+        selector = nn.functional.one_hot(wanted, self.tones).to(frames.dtype)
+        return torch.cat([frames, selector.expand(frames.shape[0], -1, -1)], dim=-1)
 
 
 class DropoutMasks:
@@ -110,12 +158,6 @@ class DropoutMasks:
 def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
     """PyTorch generator on `device`, begun from `seed`."""
     return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0]))
-
-
-def features(mixture: Tensor, tones: Tensor, count: int) -> Tensor:
-    """Mixture samples (L, B) and the wanted tone of each sequence (B,) as network input (L, B, 1 + count)."""
-    selector = nn.functional.one_hot(tones, count).to(mixture.dtype)
-    return torch.cat([mixture.unsqueeze(-1), selector.expand(mixture.shape[0], -1, -1)], dim=-1)
 
 
 def build_facts() -> dict[str, str]:

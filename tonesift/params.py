@@ -8,7 +8,9 @@ warn: a hidden size of 8 or an hour-long recording is unusual, not wrong.
 """
 
 import json
+from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,8 +75,8 @@ class Data(Section):
 class Prepare(Section):
     """Section `prepare`: windows, split and scaling."""
 
-    sequence_length: Count = _field("samples in a window", (25, 200))
-    step_size: Count = _field("samples between the starts of neighbouring windows", (1, 50))
+    sequence_length: Count = _field("steps in a window, of model.hop samples each", (25, 200))
+    step_size: Count = _field("samples between the starts of neighbouring windows; without effect on streams", (1, 50))
     split: Literal["block", "random"] = _field(
         "block: validate on a contiguous block or on whole recordings; random: window by window (leaks)"
     )
@@ -91,23 +93,38 @@ class Model(Section):
     hidden_size: Count = _field("units in each LSTM layer", (32, 512))
     num_layers: Count = _field("stacked LSTM layers", (1, 4))
     dropout: Annotated[float, Field(ge=0, lt=1)] = _field("share dropped behind each layer", (0, 0.5))
+    conditioning: Literal["selector", "heads"] = _field(
+        "selector: the input names the tone wanted; heads: the output is all tones"
+    )
+    hop: Count = _field("samples in a step, read and given together: the filter's latency", (1, 20))
 
 
 class Train(Section):
     """Section `train`: how the network learns."""
 
     epochs: Count = _field("at most", (5, 200))
-    batch_size: Count = _field("windows in a step", (8, 256))
+    stateful: bool = _field("carry the state on along the recording instead of resetting it with every window")
+    stream_steps: Count = _field("steps in an epoch where the state is carried on", (10, 500))
+    batch_size: Count = _field("windows, or streams side by side, in a step", (8, 256))
+    fresh_noise: bool = _field("new noise of data.noise_std at every reading in place of the recorded")
+    jitter: NotNegative = _field("standard deviation of new noise on top at every reading", (0, 0.2))
     optimizer: Literal["adam", "adamw", "sgd"] = _field("adam, adamw, or sgd with momentum")
     learning_rate: Positive = _field("step size at the start", (1e-5, 1e-2))
     momentum: Annotated[float, Field(ge=0, lt=1)] = _field("of sgd")
     weight_decay: NotNegative = _field("L2 penalty (adamw: decoupled)", (0, 1e-3))
     grad_clip: Positive | None = _field("largest norm of the gradient; null: none", (0.5, 5))
-    scheduler: Literal["plateau", "none"] = _field("plateau: shrink the step when the validation loss stalls")
+    scheduler: Literal["plateau", "one-cycle", "none"] = _field(
+        "plateau: shrink the step when the validation loss stalls; one-cycle: up, then down to nearly nothing"
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] = _field("share of all steps over which the step size rises", (0, 0.5))
     scheduler_factor: Fraction = _field("by which the step shrinks", (0.1, 0.9))
     scheduler_patience: Annotated[int, Field(ge=0)] = _field("epochs without gain before it shrinks", (3, 10))
     early_stop_patience: Count = _field("epochs without gain before training stops", (5, 30))
-    seed: Seed = _field("seed of weights, order and dropout")
+    fused: bool = _field("update all weights in one call")
+    precision: Literal["float32", "bfloat16"] = _field(
+        "of the network's products in training; bfloat16 where the processor has it"
+    )
+    seed: Seed = _field("seed of weights, order, dropout and new noise")
     shards: Count = _field(
         "pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits"
     )
@@ -121,6 +138,7 @@ class Evaluate(Section):
         "scores: the figures experiments are compared by; full: also the classical filters, robustness and all pictures"
     )
     batch_size: Count = _field("windows in one pass through the model; more is faster and takes more memory")
+    streams: Count = _field("streams to judge a carried state on, from starts drawn over one period", (16, 256))
     device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one")
 
 
@@ -142,11 +160,11 @@ def load(path: str | Path, *sections: str) -> list[Any]:
     path : str or Path
         YAML file with every section of `Params`.
     *sections : str
-        Names of the sections wanted.
+        Names of what is wanted: sections, or single parameters ("model.hop").
 
     Returns
     -------
-    list of Section
+    list of Section or value
         One for each name, in that order.
 
     Raises
@@ -160,10 +178,10 @@ def load(path: str | Path, *sections: str) -> list[Any]:
     except ValidationError as error:
         mistakes = [_explain(details) for details in error.errors()]
         found = _sound_sections(values, {details["loc"][0] for details in error.errors() if details["loc"]})
-    mistakes += conflicts(**{name: found.get(name) for name in ("data", "prepare")})
+    mistakes += conflicts(*(found.get(name) for name in ("data", "prepare", "model", "train")))
     if mistakes:
         raise InputError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return [found[section] for section in sections]
+    return [attrgetter(name)(SimpleNamespace(**found)) for name in sections]
 
 
 def _read(path: Path) -> Any:
@@ -194,10 +212,14 @@ def _explain(details: ErrorDetails) -> str:
     return f"{key}: got {details['input']!r}, but {rule}"
 
 
-def conflicts(data: Data | None, prepare: Prepare | None) -> list[str]:
+def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, train: Train | None) -> list[str]:
     """Settings that are fine by themselves but cannot work together, one sentence for each; None is not looked at."""
     found = _data_conflicts(data) if data else []
-    return found + _window_conflicts(data, prepare) if data and prepare else found
+    if prepare and train and train.stateful and prepare.split == "random":
+        found.append(
+            "train.stateful: a stream needs neighbouring windows, but prepare.split is 'random': set it to block"
+        )
+    return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
 
 
 def _data_conflicts(data: Data) -> list[str]:
@@ -223,22 +245,23 @@ def _data_conflicts(data: Data) -> list[str]:
     return found
 
 
-def _window_conflicts(data: Data, prepare: Prepare) -> list[str]:
+def _window_conflicts(data: Data, prepare: Prepare, hop: int) -> list[str]:
     found = []
-    if prepare.sequence_length > data.samples:
+    if prepare.sequence_length * hop > data.samples:
+        steps = f" steps of {hop}" if hop > 1 else ""
         return [
-            f"prepare.sequence_length: got {prepare.sequence_length}, but a recording has {data.samples} samples "
-            "(data.duration x data.sampling_rate)"
+            f"prepare.sequence_length: got {prepare.sequence_length}{steps}, but a recording has "
+            f"{data.samples} samples (data.duration x data.sampling_rate)"
         ]
     if prepare.fold is not None and prepare.fold > prepare.folds:
         found.append(f"prepare.fold: got {prepare.fold}, but there are {prepare.folds} folds (prepare.folds)")
     if prepare.fold is not None and prepare.split == "random":
         found.append("prepare.fold: folds are contiguous blocks, but prepare.split is 'random': set it to block")
-    return found or _empty_part(data, prepare)
+    return found or _empty_part(data, prepare, hop)
 
 
-def _empty_part(data: Data, prepare: Prepare) -> list[str]:
-    validation, training, needed, unit = _part_sizes(data, prepare)
+def _empty_part(data: Data, prepare: Prepare, hop: int) -> list[str]:
+    validation, training, needed, unit = _part_sizes(data, prepare, prepare.sequence_length * hop)
     if min(validation, training) >= needed:
         return []
     part, size = ("validation", validation) if validation < needed else ("training", training)
@@ -249,9 +272,8 @@ def _empty_part(data: Data, prepare: Prepare) -> list[str]:
     ]
 
 
-def _part_sizes(data: Data, prepare: Prepare) -> tuple[int, int, int, str]:
+def _part_sizes(data: Data, prepare: Prepare, length: int) -> tuple[int, int, int, str]:
     """Sizes of validation and training part, the least that works, and what they are counted in."""
-    length = prepare.sequence_length
     if prepare.split == "random":
         windows = data.train_recordings * ((data.samples - length) // prepare.step_size + 1)
         validation = round(prepare.val_split * windows)

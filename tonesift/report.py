@@ -24,6 +24,7 @@ from tonesift.report_page import STYLE, TEMPLATE
 Row = Mapping[str, Any]
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TONE_PREFIX = "r2_tone_"
+SETTLED = "r2_settled"
 KINDS = {"lstm": "ours", "limit": "limit"}  # rows that are coloured
 NONE = "–"  # in cells without a figure
 NAMED = 3  # estimators in a sentence: the table has the rest
@@ -59,7 +60,8 @@ class Content:
         Small line above the headline.
     comparison : sequence of mapping
         Estimators: 'name', 'label', 'context', 'causal' ('yes' or 'no'), 'told', 'r2', 'mse', 'r2_tone_1', ...; the
-        one called 'limit' is the best possible, 'lstm' is the network.
+        one called 'limit' is the best possible, 'lstm' is the network. 'r2_settled' (after the first second) may be
+        empty.
     tones : sequence of mapping
         Rows of `tones.csv`, all tones first.
     uncertainty : mapping
@@ -300,7 +302,10 @@ def _comparison(content: Content) -> dict[str, Any] | None:
     keys = _tone_keys(content.comparison)
     names = {key: _tone_name(content, key.removeprefix("r2_")) for key in keys}
     ordered = sorted(content.comparison, key=lambda row: -_rank(row, "r2"))
-    numbers = ["R²", "MSE", *(f"R² {name}" for name in names.values())]
+    later = [SETTLED] if any(_number(row.get(SETTLED)) is not None for row in content.comparison) else []
+    keys = [*later, *keys]
+    names = dict.fromkeys(later, "after 1 s") | names
+    numbers = ["R²", "MSE", *(f"R² {names[key]}" for key in keys)]
     return {
         "heading": "Comparison",
         "columns": [*_columns("Estimator", "Context", numbers=numbers), *_columns("Causal", "Told")],

@@ -150,8 +150,8 @@ on the training windows, wanted 0.9 to 1.1.</p>
 {% if uncertainty %}
 <section id="uncertainty"><h2>{{ uncertainty.heading }}</h2>
 {% if uncertainty.intervals %}
-<p>{{ uncertainty.level }} intervals of R² on test, with windows laid end to end: every sample counts once here, and in
-the tables above as often as windows cover it, so the figures differ a little.</p>
+<p>{{ uncertainty.level }} intervals of R² on the test recordings, each read once from its own start. The tables above
+average over every window, or over streams from many starts, so the figures differ a little.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Intervals of R²">
 <table>
 <thead><tr><th scope="col">Tone</th>

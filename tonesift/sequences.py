@@ -1,20 +1,11 @@
-"""Batches of windows, gathered from the signal by index on the device that trains; and passes over all of them.
+"""Windows of recordings as batches, gathered from the signal by index on the device that trains.
 
 The plain way writes every window out: 191 MB for 10 000 samples. Here the signal stays as it is and a batch is one
 indexed read, so memory is that of the recordings whatever the windows.
-
-On a CPU work is cut into pieces and each piece runs on a thread of its own that uses one core: a recurrent network's
-matrices are too small for PyTorch's own threads to share (`benchmarks/training.py` measures it). What is computed
-depends on the pieces only, so one thread and two give the same bits.
 """
 
-import ctypes
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,16 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tonesift.errors import InputError
+from tonesift.compute import Workers
 from tonesift.metrics import Tally, tally
-from tonesift.model import ToneLSTM, features
+from tonesift.model import ToneLSTM
 from tonesift.recordings import Recordings
-
-# From glibc's malloc.h; 32 MB is the most that the second may be set to.
-MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 32 * 2**20
-
-Workers = Callable[[Callable, Sequence], list]
 
 
 class Signals(NamedTuple):
@@ -41,17 +26,76 @@ class Signals(NamedTuple):
     tones: Tensor
 
 
+class Batch(NamedTuple):
+    """Stretches to read, one for each of B examples.
+
+    Attributes
+    ----------
+    first : ndarray of int64, shape (B, 2)
+        Recording and first sample.
+    wanted : ndarray of int64, shape (B,)
+        The tone that is to be given; without meaning where all of them are.
+    fresh : ndarray of bool, shape (B,)
+        Whether an example starts from a reset state; otherwise it goes on where the batch before ended.
+    """
+
+    first: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+
+    def split(self, parts: int) -> "list[Batch]":
+        """So many batches with neighbouring examples, as far as there are any."""
+        cut = zip(*(np.array_split(column, parts) for column in self), strict=True)
+        return [Batch(*columns) for columns in cut if len(columns[0])]
+
+
+def scaled(mixture: NDArray, center: float, scale: float) -> NDArray[np.float32]:
+    """What the network is fed: (mixture - center) / scale, in float32."""
+    return (mixture.astype(np.float32, copy=False) - np.float32(center)) / np.float32(scale)
+
+
 def read_signals(source: Recordings, center: float, scale: float, device: torch.device) -> Signals:
     """All recordings of a set; the mixture as (mixture - center) / scale."""
     mixture = np.stack([source.mixture(index) for index in range(source.count)])
     tones = np.stack([source.tones(index) for index in range(source.count)])
-    scaled = (mixture - np.float32(center)) / np.float32(scale)
-    return Signals(torch.from_numpy(scaled).to(device), torch.from_numpy(tones).to(device))
+    return Signals(torch.from_numpy(scaled(mixture, center, scale)).to(device), torch.from_numpy(tones).to(device))
+
+
+def without_noise(signals: Signals, center: float, scale: float) -> Signals:
+    """The same recordings before noise came in: the mixture is the mean of the tones."""
+    return Signals((signals.tones.mean(dim=1) - center) / scale, signals.tones)
+
+
+def read(signals: Signals, batch: Batch, steps: int, model: ToneLSTM) -> tuple[Tensor, Tensor]:
+    """Frames of the mixture (L, B, hop) and what is to be made of them (L, B, outputs), L steps of each example."""
+    count, samples = signals.tones.shape[1:]
+    recordings, first = batch.first.T
+    at = first[:, None] + np.arange(steps * model.hop).reshape(steps, 1, model.hop)  # (L, B, hop)
+    frames = _take(signals.mixture, recordings[:, None] * samples + at)
+    if model.selects:
+        return frames, _take(signals.tones, (recordings * count + batch.wanted)[:, None] * samples + at)
+    rows = recordings[:, None] * count + np.arange(count)  # (B, K)
+    return frames, _take(signals.tones, rows[..., None] * samples + at[:, :, None]).flatten(start_dim=2)
+
+
+def _take(signal: Tensor, indices: NDArray[np.int64]) -> Tensor:
+    return signal.view(-1)[torch.from_numpy(indices).to(signal.device)]
+
+
+def by_tone(values: NDArray, wanted: NDArray[np.int64], model: ToneLSTM) -> list[NDArray]:
+    """Targets or outputs (L, B, outputs) apart for each tone: K arrays (windows, L hop), samples in order."""
+    steps, examples, _ = values.shape
+    parts = (
+        values.reshape(steps, examples, -1, model.hop).transpose(2, 1, 0, 3).reshape(-1, examples, steps * model.hop)
+    )
+    if model.selects:
+        return [parts[0, wanted == tone] for tone in range(model.tones)]
+    return list(parts)
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Windows of a set of recordings, each wanted once for every tone: W windows and K tones are W K examples.
+    """Windows of a set of recordings, each an example for every tone, or one for all of them.
 
     Attributes
     ----------
@@ -60,96 +104,34 @@ class Sequences:
     windows : ndarray of int64, shape (W, 2)
         Recording and first sample of each window.
     length : int
-        L, samples in a window.
+        Samples in a window, a multiple of the model's hop.
+    examples : int
+        Examples that each window makes: `ToneLSTM.examples`.
     """
 
     signals: Signals
     windows: NDArray[np.int64]
     length: int
-
-    @property
-    def tones(self) -> int:
-        """K."""
-        return self.signals.tones.shape[1]
+    examples: int
 
     def __len__(self) -> int:
-        """Number of examples, W K."""
-        return len(self.windows) * self.tones
+        """Number of examples."""
+        return len(self.windows) * self.examples
 
-    def batch(self, examples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Network input (L, B, 1 + K) and target (L, B) of examples (B,); example e is window e // K, tone e % K."""
-        count, samples = self.signals.tones.shape[1:]
-        windows, wanted = np.divmod(examples, count)
-        recordings, first = self.windows[windows].T
-        at = first + np.arange(self.length)[:, None]  # (L, B)
-        mixture = _take(self.signals.mixture, recordings * samples + at)
-        target = _take(self.signals.tones, (recordings * count + wanted) * samples + at)
-        return features(mixture, torch.from_numpy(wanted).to(mixture.device), count), target
+    def batch(self, examples: NDArray[np.int64]) -> Batch:
+        """Batch of examples (B,) by their numbers: example e is window e // K, tone e % K."""
+        windows, wanted = np.divmod(examples, self.examples)
+        return Batch(self.windows[windows], wanted, np.ones(len(examples), dtype=bool))
 
-
-def _take(signal: Tensor, indices: NDArray[np.int64]) -> Tensor:
-    return signal.view(-1)[torch.from_numpy(indices).to(signal.device)]
+    def batches(self, size: int, order: NDArray[np.int64] | None = None) -> list[Batch]:
+        """Every example once, in an order or as they come, in batches of so many; the last one may be smaller."""
+        order = np.arange(len(self)) if order is None else order
+        return [self.batch(part) for part in np.split(order, np.arange(size, len(order), size))]
 
 
-def choose_device(name: str) -> torch.device:
-    """Device for 'cpu', 'cuda' or 'auto' (cuda where there is one).
-
-    Raises
-    ------
-    InputError
-        If 'cuda' is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: got 'cuda', but PyTorch finds no CUDA device here: use cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-@contextmanager
-def workers(device: torch.device, pieces: int) -> Iterator[Workers]:
-    """Give a map over pieces of work: on a CPU side by side, each piece on one core; on a GPU one after the other.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where the work runs.
-    pieces : int
-        How many pieces there are at most at a time. No more threads are used than PyTorch would (OMP_NUM_THREADS).
-    """
-    before = torch.get_num_threads()
-    threads = min(pieces, before) if device.type == "cpu" else 1
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    try:
-        with ThreadPoolExecutor(max(threads - 1, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield partial(_side_by_side, pool, threads)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _side_by_side(pool: ThreadPoolExecutor, threads: int, work: Callable, items: Sequence) -> list:
-    """Results of `work` for each item, in order; every `threads`-th item is worked on in the calling thread."""
-    done = [pool.submit(lambda part: [work(item) for item in part], items[n::threads]) for n in range(1, threads)]
-    parts = [[work(item) for item in items[::threads]], *(future.result() for future in done)]
-    return [parts[n % threads][n // threads] for n in range(len(items))]
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep the memory it is given back, for the rest of the process.
-
-    A step of training frees and asks again for the same few megabytes. glibc returns them to the system in between, and
-    fetching them anew, page by page (8000 page faults a step at the baseline), takes a quarter of the step. Elsewhere
-    than on glibc nothing is done.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    for option in (MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD):
-        libc.mallopt(option, KEPT_BYTES)
-
-
-def predict(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers) -> Iterator[tuple[NDArray, ...]]:
+def predict(
+    model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers
+) -> Iterator[tuple[Batch, NDArray, NDArray]]:
     """Pass over every example in order, without dropout.
 
     Parameters
@@ -161,69 +143,52 @@ def predict(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers
     batch_size : int
         Examples in one pass; memory grows with it, results do not depend on it but for rounding.
     run : Workers
-        From `workers`.
+        From `compute.workers`.
 
     Yields
     ------
-    examples, target, output : ndarray
-        Shapes (B,), (L, B), (L, B), float32.
+    batch, target, output : Batch, ndarray, ndarray
+        The arrays of shape (L, B, outputs), float32.
     """
+    steps = sequences.length // model.hop
 
-    def work(examples: NDArray[np.int64]) -> tuple[NDArray, ...]:
+    def work(batch: Batch) -> tuple[Batch, NDArray, NDArray]:
         with torch.inference_mode():
-            inputs, target = sequences.batch(examples)
-            return examples, target.cpu().numpy(), model(inputs).cpu().numpy()
+            frames, target = read(sequences.signals, batch, steps, model)
+            wanted = torch.from_numpy(batch.wanted).to(frames.device)
+            output, _ = model(model.features(frames, wanted))
+            return batch, target.cpu().numpy(), output.cpu().numpy()
 
-    batches = np.split(np.arange(len(sequences)), np.arange(batch_size, len(sequences), batch_size))
+    batches = sequences.batches(batch_size)
     for begin in range(0, len(batches), 8):  # a few at a time: finished batches wait in memory
         yield from run(work, batches[begin : begin + 8])
 
 
 class Scores(NamedTuple):
-    """Tally of each tone, and the squared error (K, L) at each position of a window, averaged over the windows."""
+    """Scores over stretches of one length T.
+
+    Attributes
+    ----------
+    tallies : list of Tally
+        Of each tone.
+    position_mse : ndarray, shape (K, T)
+        Squared error at each position of a stretch, averaged over the stretches.
+    settled : list of Tally or None
+        Of each tone after the first second; None where stretches are no longer than that.
+    """
 
     tallies: list[Tally]
     position_mse: NDArray[np.float64]
+    settled: list[Tally] | None = None
 
 
 def score(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers) -> Scores:
     """Judge a model on every example; parameters as for `predict`."""
-    tallies = [Tally()] * sequences.tones
-    squares = np.zeros((sequences.tones, sequences.length))
-    for examples, target, output in predict(model, sequences, batch_size, run):
-        for tone in range(sequences.tones):
-            chosen = examples % sequences.tones == tone
-            wanted, given = target[:, chosen], output[:, chosen]
+    tallies = [Tally()] * model.tones
+    squares = np.zeros((model.tones, sequences.length))
+    for batch, target, output in predict(model, sequences, batch_size, run):
+        pairs = zip(*(by_tone(values, batch.wanted, model) for values in (target, output)), strict=True)
+        for tone, (wanted, given) in enumerate(pairs):
             tallies[tone] += tally(wanted, given)
-            squares[tone] += np.square(given - wanted, dtype=np.float64).sum(axis=1)
+            squares[tone] += np.square(given - wanted, dtype=np.float64).sum(axis=0)
     return Scores(tallies, squares / max(len(sequences.windows), 1))
-
-
-def stitched(model: ToneLSTM, signals: Signals, length: int, batch_size: int, run: Workers) -> NDArray[np.float32]:
-    """Outputs over whole recordings: windows laid end to end, each from a reset state.
-
-    Parameters
-    ----------
-    model : ToneLSTM
-        On the device of `signals`.
-    signals : Signals
-        R recordings of N samples.
-    length : int
-        L, at most N. Where N is no multiple of it, a last window that ends with the recording fills the rest.
-    batch_size, run
-        As for `predict`.
-
-    Returns
-    -------
-    ndarray, shape (R, K, N)
-    """
-    count, samples = signals.mixture.shape
-    firsts = np.unique(np.append(np.arange(0, samples - length + 1, length), samples - length))
-    windows = np.stack([np.repeat(np.arange(count), len(firsts)), np.tile(firsts, count)], axis=1)
-    chosen = Sequences(signals, windows, length)
-    passed = [output for _, _, output in predict(model, chosen, batch_size, run)]
-    outputs = np.concatenate(passed, axis=1).T.reshape(count, len(firsts), chosen.tones, length)
-    whole = np.empty((count, chosen.tones, samples), dtype=np.float32)
-    for index in reversed(range(len(firsts))):  # so that earlier windows overwrite the last one where they meet
-        whole[:, :, firsts[index] : firsts[index] + length] = outputs[:, index]
-    return whole

@@ -1,29 +1,31 @@
-"""Gradient descent over windows: one epoch after the other, the best one kept.
+"""Gradient descent: one epoch after the other, the best one kept.
 
 `fit` is an iterator: it yields what each epoch came to, and the caller logs it. A batch is cut into shards, each
 shard's gradient is computed on a thread of its own, and the gradients are added in order, so that the result depends on
 the number of shards and not on the number of threads.
 
+What an epoch is, its caller says: every window once, or so many steps of streams whose state is carried on. Fresh noise
+can be added to the mixture whenever it is read, so that a network never meets the same noise twice.
+
 The best epoch is the one of lowest validation loss; when `fit` ends the model holds that epoch's weights.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from tonesift.compute import Workers, workers
 from tonesift.errors import InputError
 from tonesift.metrics import Tally, tally
-from tonesift.model import DropoutMasks, ToneLSTM
-from tonesift.sequences import Sequences, Workers, score, workers
+from tonesift.model import DropoutMasks, State, ToneLSTM
+from tonesift.sequences import Batch, Signals, read
 
-STREAMS = {"weights": 0, "order": 1, "dropout": 2}
-VALIDATION_BATCH = 512  # examples in a pass; part of the bits, so not a matter of taste
+STREAMS = {"weights": 0, "order": 1, "dropout": 2, "noise": 3, "validation": 4}
 
 
 @dataclass(frozen=True)
@@ -55,84 +57,170 @@ class Epoch:
 
 
 def stream(seed: int, purpose: str, part: int = 0) -> np.random.SeedSequence:
-    """Seed of its own for each purpose ('weights', 'order', 'dropout') and part of it."""
+    """Seed of its own for each purpose (a key of `STREAMS`) and part of it."""
     return np.random.SeedSequence(seed, spawn_key=(STREAMS[purpose], part))
 
 
 def make_optimizer(
-    model: ToneLSTM, name: str, learning_rate: float, weight_decay: float, momentum: float
+    model: ToneLSTM, name: str, learning_rate: float, weight_decay: float, momentum: float, fused: bool = True
 ) -> torch.optim.Optimizer:
-    """'adam', 'adamw' or 'sgd' (with momentum) over all parameters, in PyTorch's fused form."""
+    """'adam', 'adamw' or 'sgd' (with momentum) over all parameters; `fused` updates all of them in one call."""
     parameters = list(model.parameters())
     if name == "sgd":
-        return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=True)
+        return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=fused)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
-    return kind(parameters, learning_rate, weight_decay=weight_decay, fused=True)
+    return kind(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
 
 
-@dataclass(frozen=True)
+class Schedule:
+    """The learning rate from step to step and from epoch to epoch.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Its learning rate is the highest there will be.
+    kind : {'plateau', 'one-cycle', 'none'}
+        'plateau': shrinks when the validation loss stalls; 'one-cycle': up from a 25th and down to nearly nothing,
+        along half cosines [1]_; 'none': stays.
+    steps : int
+        Steps of the whole training.
+    warmup : float
+        Share of the steps over which the rate rises: linearly from nearly nothing, or the first part of the cycle.
+    factor, patience
+        By which the rate shrinks, after so many epochs without gain ('plateau').
+
+    References
+    ----------
+    .. [1] L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+       Rates", 2018.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, kind: str, steps: int, warmup: float, factor: float, patience: int
+    ) -> None:
+        rising = round(warmup * steps)
+        self._each_step: LRScheduler | None = None
+        self._each_epoch: ReduceLROnPlateau | None = None
+        if kind == "one-cycle":
+            top = optimizer.param_groups[0]["lr"]
+            self._each_step = OneCycleLR(optimizer, top, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False)
+            return
+        if rising > 1:
+            self._each_step = LinearLR(optimizer, start_factor=1 / rising, total_iters=rising - 1)
+        if kind == "plateau":
+            self._each_epoch = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+
+    def step(self) -> None:
+        """A step was taken."""
+        if self._each_step:
+            self._each_step.step()
+
+    def epoch(self, loss: float) -> None:
+        """An epoch ended with this validation loss."""
+        if self._each_epoch:
+            self._each_epoch.step(loss)
+
+
+@dataclass
 class Step:
     """One step of gradient descent: gradients in shards, clipping, update.
 
     Attributes
     ----------
-    model, train, optimizer
-        Network, its training examples, and what updates it.
+    model, signals, optimizer
+        Network, the recordings it learns from, and what updates it.
+    length : int
+        L, steps of the network in each example.
     grad_clip : float or None
         Largest norm of the gradient.
     masks : list of DropoutMasks
         One for each shard; their number is the number of shards.
     run : Workers
-        Map over shards, from `sequences.workers`.
+        Map over shards, from `compute.workers`.
+    noise_std : float
+        Standard deviation of fresh noise on the scaled mixture.
+    noises : list of numpy.random.Generator
+        Where it comes from, one for each shard.
+    precision : {'float32', 'bfloat16'}
+        Of the network's matrix products; weights and their updates are float32.
     """
 
     model: ToneLSTM
-    train: Sequences
+    signals: Signals
+    length: int
     optimizer: torch.optim.Optimizer
     grad_clip: float | None
     masks: list[DropoutMasks]
     run: Workers
+    noise_std: float = 0.0
+    noises: list[np.random.Generator] = field(default_factory=list)
+    precision: str = "float32"
 
-    def __call__(self, examples: NDArray[np.int64]) -> tuple[Tally, float]:
-        """Take a step on a batch of examples (B,); give its tally and the gradient's norm before clipping."""
-        seen, gradient = self.gradients(examples)
+    def __post_init__(self) -> None:
+        self._states: list[State | None] = [None] * len(self.masks)
+
+    def __call__(self, batch: Batch) -> tuple[Tally, float]:
+        """Take a step on a batch; give its tally and the gradient's norm before clipping."""
+        seen, gradient = self.gradients(batch)
         for parameter, value in zip(self.model.parameters(), gradient, strict=True):
             parameter.grad = value
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip or math.inf)
         self.optimizer.step()
         return seen, float(norm)
 
-    def gradients(self, examples: NDArray[np.int64]) -> tuple[Tally, list[Tensor]]:
-        """Tally of a batch (B,), and the gradient of its mean squared error for each parameter."""
-        parts = np.array_split(examples, len(self.masks))
-        shards = [(part, mask) for part, mask in zip(parts, self.masks, strict=True) if part.size]
-        done = self.run(lambda shard: self._shard(*shard, elements=len(examples) * self.train.length), shards)
+    def gradients(self, batch: Batch) -> tuple[Tally, list[Tensor]]:
+        """Tally of a batch, and the gradient of its mean squared error for each parameter."""
+        elements = len(batch.first) * self.length * self.model.outputs
+        shards = list(enumerate(batch.split(len(self.masks))))
+        done = self.run(lambda shard: self._shard(*shard, elements=elements), shards)
         gradient = [sum(each[1:], start=each[0]) for each in zip(*(found for _, found in done), strict=True)]
         return sum((seen for seen, _ in done), Tally()), gradient
 
-    def _shard(
-        self, examples: NDArray[np.int64], mask: DropoutMasks, elements: int
-    ) -> tuple[Tally, tuple[Tensor, ...]]:
-        inputs, target = self.train.batch(examples)
-        output = self.model(inputs, mask)
+    def _shard(self, number: int, batch: Batch, elements: int) -> tuple[Tally, tuple[Tensor, ...]]:
+        frames, target = read(self.signals, batch, self.length, self.model)
+        if self.noise_std > 0:
+            frames = frames + self._noise(number, frames)
+        features = self.model.features(frames, torch.from_numpy(batch.wanted).to(frames.device))
+        before = _carried(self._states[number], batch)
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output, after = self.model(features, before, self.masks[number])
+        output = output.float()
         loss = (output - target).square().sum() / elements
         found = torch.autograd.grad(loss, list(self.model.parameters()))
+        self._states[number] = [(h.detach(), c.detach()) for h, c in after]
         return tally(target.cpu().numpy(), output.detach().cpu().numpy()), found
+
+    def _noise(self, number: int, frames: Tensor) -> Tensor:
+        drawn = self.noises[number].standard_normal(frames.shape, dtype=np.float32)
+        return torch.from_numpy(drawn).to(frames.device).mul_(self.noise_std)
+
+
+def _carried(state: State | None, batch: Batch) -> State | None:
+    """State a batch starts from: zeros where an example is fresh."""
+    if state is None or batch.fresh.all():
+        return None
+    if not batch.fresh.any():
+        return state
+    kept = torch.from_numpy(~batch.fresh).to(state[0][0].device)[None, :, None]
+    return [(hidden * kept, cell * kept) for hidden, cell in state]
 
 
 def fit(
     model: ToneLSTM,
-    train: Sequences,
-    validation: Sequences,
+    signals: Signals,
+    length: int,
+    batches: Callable[[np.random.Generator], Sequence[Batch]],
+    validate: Callable[[ToneLSTM, Workers], Tally],
     optimizer: torch.optim.Optimizer,
-    scheduler: ReduceLROnPlateau | None,
+    schedule: Schedule,
     *,
     epochs: int,
-    batch_size: int,
     grad_clip: float | None,
     patience: int,
     seed: int,
     shards: int,
+    noise_std: float = 0.0,
+    precision: str = "float32",
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> Iterator[Epoch]:
     """Train a model, epoch by epoch.
@@ -141,18 +229,28 @@ def fit(
     ----------
     model : ToneLSTM
         Trained in place; holds the best epoch's weights once the iterator is exhausted.
-    train, validation : Sequences
-        Both on the model's device.
-    optimizer, scheduler
-        What updates the weights, and the learning rate (None: it stays) by the validation loss.
-    epochs, batch_size : int
-        At most so many epochs, in steps of so many examples.
+    signals : Signals
+        What it learns from, on its device.
+    length : int
+        Steps of the network in each example.
+    batches : callable
+        Takes a generator, gives the batches of an epoch in order.
+    validate : callable
+        Takes the model and a map over pieces of work, gives the tally of its validation.
+    optimizer, schedule
+        What updates the weights, and its learning rate.
+    epochs : int
+        At most so many.
     grad_clip : float or None
         Largest norm of the gradient.
     patience : int
         Epochs without a lower validation loss before training stops.
     seed, shards : int
-        Of order and dropout; pieces a batch is cut into.
+        Of order, dropout and fresh noise; pieces a batch is cut into.
+    noise_std : float
+        Standard deviation of fresh noise on the scaled mixture.
+    precision : {'float32', 'bfloat16'}
+        Of the network's matrix products in training.
     on_step : callable
         Called after each step with the step's number from 1, the steps in an epoch and the step's loss.
 
@@ -165,22 +263,22 @@ def fit(
     InputError
         As soon as a loss is not finite.
     """
-    device = train.signals.mixture.device
+    device = signals.mixture.device
     order = np.random.default_rng(stream(seed, "order"))
     masks = [DropoutMasks(stream(seed, "dropout", shard), device) for shard in range(shards)]
+    noises = [np.random.Generator(np.random.SFC64(stream(seed, "noise", shard))) for shard in range(shards)]
     best, weights, since = math.inf, _weights(model), 0
     with workers(device, shards) as run:
-        step = Step(model, train, optimizer, grad_clip, masks, run)
+        step = Step(model, signals, length, optimizer, grad_clip, masks, run, noise_std, noises, precision)
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
-            seen, norm = _epoch(step, _batches(order.permutation(len(train)), batch_size), number, on_step)
-            checked = sum(score(model, validation, VALIDATION_BATCH, run).tallies, Tally())
+            seen, norm = _epoch(step, schedule, batches(order), number, on_step)
+            checked = validate(model, run)
             _check_finite(checked.mse, number)
             since = 0 if checked.mse < best else since + 1
             if since == 0:
                 best, weights = checked.mse, _weights(model)
-            if scheduler:
-                scheduler.step(checked.mse)
+            schedule.epoch(checked.mse)
             yield Epoch(number, seen, checked, rate, norm, best=since == 0)
             if since >= patience:
                 break
@@ -188,20 +286,21 @@ def fit(
 
 
 def _epoch(
-    step: Step, batches: list[NDArray[np.int64]], number: int, on_step: Callable[[int, int, float], None]
+    step: Step,
+    schedule: Schedule,
+    batches: Sequence[Batch],
+    number: int,
+    on_step: Callable[[int, int, float], None],
 ) -> tuple[Tally, float]:
     """Take every step of an epoch; give the tally over them and the mean norm of the gradient."""
     total, norms = Tally(), 0.0
-    for index, examples in enumerate(batches, 1):
-        seen, norm = step(examples)
+    for index, batch in enumerate(batches, 1):
+        seen, norm = step(batch)
         _check_finite(seen.mse, number)
+        schedule.step()
         total, norms = total + seen, norms + norm
         on_step(index, len(batches), seen.mse)
     return total, norms / len(batches)
-
-
-def _batches(examples: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    return np.split(examples, np.arange(size, len(examples), size))
 
 
 def _check_finite(loss: float, epoch: int) -> None:

@@ -140,6 +140,38 @@ def test_there_is_a_report_whatever_came_out(tmp_path, content, function, words)
     assert words in show(demo, campaign)
 
 
+def test_points_are_all_shown_with_further_figures_beside_them(tmp_path):
+    points = {f"point {number}": {"x": number} for number in range(1, 14)}
+    figure = "metrics/evaluate.json:test.r2"
+    demo = study(strategy={"kind": "points", "points": points}, figures=[figure], average_over={"seed": [1, 3]})
+    campaign = played(
+        demo, tmp_path, lambda one: {"values": [one["x"]], "metrics": {figure: one["x"] / 16 + one["seed"]}}
+    )
+    write(demo, campaign, tmp_path / "demo")
+    text = (tmp_path / "demo" / "report.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if re.match(r"\| +\d", line)]
+    assert [row[1] for row in rows] == list(points)
+    (header,) = (line for line in text.splitlines() if line.startswith("|") and "label" in line)
+    heads = [cell.strip() for cell in header.split("|")[1:-1]]
+    at = heads.index("test.r2")
+    assert heads[at + 1] == "test.r2 (std)"
+    for number, row in enumerate(rows, 1):
+        assert float(row[at]) == pytest.approx(number / 16 + 2, rel=1e-5)
+        assert float(row[at + 1]) == pytest.approx(2**0.5, rel=1e-5)  # of 1 and 3
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert figure in page  # in the statistics, under its whole name
+    assert "test.r2" in show(demo, campaign)
+
+
+def test_a_search_shows_its_best_only_with_further_figures_beside_them(tmp_path):
+    demo = study(space={"x": list(range(1, 14))}, figures=["m.json:test.r2"])
+    campaign = played(demo, tmp_path, lambda one: {"values": [one["x"]], "metrics": {"m.json:test.r2": one["x"] / 16}})
+    write(demo, campaign, tmp_path / "demo")
+    text = (tmp_path / "demo" / "report.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| +\d", line)]
+    assert [(float(row[1]), float(row[2])) for row in rows] == [(x, x / 16) for x in range(1, 11)]
+
+
 def test_a_campaign_without_trials_has_a_report(tmp_path):
     demo = study(space={"x": [1]})
     campaign = Campaign.begin(open_ledger(tmp_path / "ledger.jsonl", write=True), "demo@84a7567", demo, {})

@@ -69,6 +69,65 @@ def test_averages_and_their_spread_are_over_the_members(tmp_path):
     assert table["experiments"][0] == "demo-000-seed1-84a7567 demo-000-seed2-84a7567 demo-000-seed6-84a7567"
 
 
+TOLD = [f"{FILE}:test.loss", "m.json:f1"]  # a figure on test data, and one of another file
+
+
+def told(settings):
+    value = settings["x"] * 10 + settings.get("seed", 0) ** 2
+    return {"values": [value], "metrics": {TOLD[0]: value / 4, TOLD[1]: 1 / value, f"{FILE}:train.r2": 0.5}}
+
+
+def test_further_figures_are_columns_even_those_on_test_data(tmp_path):
+    demo = study(space={"x": [1, 2]}, figures=TOLD)
+    table = frame(demo, played(demo, tmp_path, told))
+    assert [name for name in table if ":" in name] == [*TOLD, f"{FILE}:train.r2"]
+    assert table[TOLD[0]].tolist() == [10 / 4, 20 / 4]
+    assert table[TOLD[1]].tolist() == [1 / 10, 1 / 20]
+
+
+def test_further_figures_have_mean_and_standard_deviation_over_the_members(tmp_path):
+    demo = study(space={"x": [1, 2]}, average_over={"seed": [1, 2, 6]}, figures=TOLD)
+    table = frame(demo, played(demo, tmp_path, told))
+    for place, x in enumerate((1, 2)):
+        for name, figure in ((TOLD[0], lambda value: value / 4), (TOLD[1], lambda value: 1 / value)):
+            values = [figure(x * 10 + seed**2) for seed in (1, 2, 6)]
+            assert table[name][place] == pytest.approx(python_statistics.fmean(values))
+            assert table[f"{name} (std)"][place] == pytest.approx(python_statistics.stdev(values))
+
+
+def test_a_further_figure_that_a_member_lacks_is_empty(tmp_path):
+    demo = study(space={"x": [1, 2]}, average_over={"seed": [1, 2]}, figures=[TOLD[1], "m.json:none"])
+
+    def outcome(settings):
+        return {"values": [1.0], "metrics": {TOLD[1]: 3.0} if (settings["x"], settings["seed"]) != (1, 2) else {}}
+
+    table = frame(demo, played(demo, tmp_path, outcome))
+    assert pd.isna(table[TOLD[1]][0])
+    assert pd.isna(table[f"{TOLD[1]} (std)"][0])
+    assert (table[TOLD[1]][1], table[f"{TOLD[1]} (std)"][1]) == (3.0, 0.0)
+    assert table["m.json:none"].isna().all()
+    assert next(iter(csv.DictReader(io.StringIO(to_csv(table)))))["m.json:none"] == ""
+
+
+def test_further_figures_of_a_failed_trial_are_empty(tmp_path):
+    demo = study(space={"x": [1, 2]}, figures=TOLD)
+    table = frame(demo, played(demo, tmp_path, lambda one: {"error": "broken"} if one["x"] == 1 else told(one)))
+    assert pd.isna(table[TOLD[0]][0])
+    assert table[TOLD[0]][1] == 5.0
+
+
+def test_further_figures_are_no_part_of_what_a_study_is():
+    one, other = study(space={"x": [1]}), study(space={"x": [1]}, figures=TOLD)
+    assert one.definition() == other.definition()
+    assert one.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["test.loss", ":test.loss", "metrics.json:"])
+def test_a_further_figure_needs_a_file_and_a_key(name):
+    with pytest.raises(ValueError, match=r"figures.0\s+String should match pattern"):
+        study(space={"x": [1]}, figures=[name])
+
+
 def test_a_conditional_parameter_is_empty_where_it_is_absent(tmp_path):
     space = {"optimizer": ["adam", "sgd"], "momentum": {"choices": [0.5, 0.9], "when": {"optimizer": "sgd"}}}
     demo = study(space=space)
@@ -180,6 +239,16 @@ def test_statistics_are_those_of_pythons_own_module(grid):
     assert inverse["mean"] == pytest.approx(python_statistics.fmean(1 / value for value in values))
     with pytest.raises(StudyError, match="is no column"):
         statistics(demo, campaign, "absent")
+
+
+def test_statistics_sum_up_the_further_figures_too(tmp_path):
+    demo = study(space={"x": [1, 2, 4]}, figures=TOLD)
+    sums = statistics(demo, played(demo, tmp_path, told))
+    assert list(sums.index) == ["validation.loss", *TOLD]
+    for name, values in zip(TOLD, ([2.5, 5.0, 10.0], [0.1, 0.05, 0.025]), strict=True):
+        assert sums.loc[name, "mean"] == pytest.approx(python_statistics.fmean(values))
+        assert sums.loc[name, "std"] == pytest.approx(python_statistics.stdev(values))
+        assert (sums.loc[name, "n"], sums.loc[name, "min"], sums.loc[name, "max"]) == (3, min(values), max(values))
 
 
 def test_statistics_of_a_single_trial_have_no_spread(tmp_path):

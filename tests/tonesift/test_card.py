@@ -1,10 +1,12 @@
+import argparse
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tonesift import card
+from tonesift import card, compute, filter_command, streams
 from tonesift import model as models
 from tonesift.errors import InputError
 
@@ -18,9 +20,11 @@ FACTS = {
     "step_size": 1,
     "center": 0.25,
     "scale": 2.0,
-    "model": {"hidden_size": 8, "num_layers": 2, "dropout": 0.2},
+    "model": {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "conditioning": "selector", "hop": 1},
     "train": {
         "epochs": 50,
+        "stateful": False,
+        "fresh_noise": False,
         "batch_size": 64,
         "optimizer": "adam",
         "learning_rate": 0.001,
@@ -34,6 +38,11 @@ FACTS = {
         "train": {"loss": 0.221569, "r2": 0.55845},
         "validation": {"loss": 0.229646, "r2": 0.543446},
     },
+}
+CARRIED = FACTS | {
+    "sequence_length": 500,
+    "model": FACTS["model"] | {"conditioning": "heads", "hop": 10},
+    "train": FACTS["train"] | {"stateful": True, "fresh_noise": True},
 }
 ROWS = [
     {"tone": "all", "frequency_hz": "", "r2": "0.536404", "mse": "0.231956", "rmse": "0.481618", "snr_gain_db": "inf"},
@@ -68,7 +77,7 @@ def test_the_card_names_data_training_and_limits():
         "Training",
         "Figures",
         "Limits of use",
-        "How to load it",
+        "How to use it",
         "Licence",
     ]
 
@@ -79,7 +88,7 @@ def test_the_tables_hold_the_figures_with_the_network_in_bold():
     assert "| 1 Hz | 0.748 | 0.1268 | 0.356 | – | 11.2 |" in text
     best, ours, last = re.findall(r"^\| .* \| yes|^\| \*\*.*", text, re.MULTILINE)
     assert best.startswith("| best |")
-    assert ours == "| **LSTM** | **–** | **50 samples** | **yes** | **0.536** | **0.2320** |"
+    assert ours == "| **LSTM** | **–** | **50 samples** | **yes** | **0.536** | **–** | **0.2320** |"
     assert last.startswith(r"| mean\|\*x\* |")
 
 
@@ -102,34 +111,78 @@ def test_tasks_differ_in_what_they_were_trained_for():
 
 def test_one_tone_is_named_alone():
     assert "1 sine of 2.5 Hz" in card.render(FACTS | {"frequencies": [2.5]}, [], [])
+    assert "output the same samples of the tone." in card.render(CARRIED | {"frequencies": [2.5]}, [], [])
 
 
-@pytest.mark.parametrize(("tones", "hidden", "layers"), [(4, 128, 2), (1, 3, 1), (2, 5, 4)])
-def test_the_number_of_parameters_is_the_networks(tones, hidden, layers):
-    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.0}
+@pytest.mark.parametrize("conditioning", ["selector", "heads"])
+@pytest.mark.parametrize(("tones", "hidden", "layers", "hop"), [(4, 128, 2, 1), (1, 3, 1, 7), (2, 5, 4, 10)])
+def test_the_number_of_parameters_is_the_networks(tones, hidden, layers, hop, conditioning):
+    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.0, "conditioning": conditioning, "hop": hop}
     network = models.ToneLSTM(tones, **shape)
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert card.parameters(tones, **shape) == weights
 
 
-def test_the_snippet_runs_and_gives_the_networks_output(tmp_path, monkeypatch):
-    network = models.ToneLSTM(4, **FACTS["model"])
+def test_a_reset_network_with_a_selector_is_described():
+    text = card.render(FACTS, [], [])
+    for words in (
+        "Input at each step is a sample of the mixture and a one-hot selector of the tone wanted (5 features)",
+        "output the wanted tone's sample.",
+        "a latency of 1 sample (1 ms)",
+        "Windows of 50 samples (50 ms), each once for every tone.",
+        "The state is reset every 50 samples",
+    ):
+        assert words in text
+    assert "drawn anew" not in text
+    assert "It needs a beginning" not in text
+
+
+def test_a_carried_network_with_heads_is_described():
+    text = card.render(CARRIED, [], [])
+    for words in (
+        "Input at each step is 10 samples of the mixture, output the same samples of all 4 tones.",
+        "a latency of 10 samples (10 ms)",
+        "Read as 64 streams side by side from random starts, the state carried on; gradients go back 500 samples",
+        "The noise was drawn anew at every reading.",
+        "It needs a beginning",
+    ):
+        assert words in text
+    assert "selector" not in text
+    assert "The state is reset" not in text
+
+
+def test_the_figure_after_the_first_second_is_in_the_table():
+    rows = [COMPARISON[0] | {"r2_settled": 0.981}, COMPARISON[2] | {"r2_settled": ""}]
+    text = card.render(CARRIED, ROWS, rows)
+    assert "| R² | after 1 s | MSE |" in text
+    assert "| **0.536** | **0.981** | **0.2320** |" in text
+    assert "| 0.589 | – | 0.2000 |" in text
+
+
+@pytest.mark.parametrize("facts", [FACTS, CARRIED], ids=["reset, selector", "carried, heads"])
+def test_the_snippet_runs_and_gives_the_networks_output(facts, tmp_path, monkeypatch):
+    network = models.ToneLSTM(4, **facts["model"])
     network.initialise(torch.Generator().manual_seed(1))
-    models.save(tmp_path / "models" / "model.safetensors", network, FACTS)
+    models.save(tmp_path / "models" / "model.safetensors", network, facts)
     monkeypatch.chdir(tmp_path)
-    (snippet,) = re.findall(r"```python\n(.*?)```", card.render(FACTS, [], []), re.DOTALL)
-    names: dict = {}
+    (snippet,) = re.findall(r"```python\n(.*?)```", card.render(facts, [], []), re.DOTALL)
+    mixture = np.random.default_rng(1).normal(size=127)  # two windows and a rest, no whole number of steps
+    names: dict = {"samples": mixture}
     exec(snippet, names)  # noqa: S102 (what a reader would paste)
-    mixture = np.random.default_rng(1).normal(size=120)  # two windows and a rest
-    output = names["tone"](torch.from_numpy(mixture), 2)
-    assert output.shape == (100,)
-    for window in (slice(0, 50), slice(50, 100)):  # each window alone, its input built by hand
-        features = np.zeros((50, 1, 5), dtype=np.float32)
-        features[:, 0, 0] = (mixture[window] - 0.25) / 2
-        features[:, 0, 3] = 1
-        with torch.no_grad():
-            alone = network(torch.from_numpy(features))[:, 0]
-        torch.testing.assert_close(output[window], alone)
+    scaled = ((mixture - facts["center"]) / facts["scale"]).astype(np.float32)[None]
+    with compute.workers(torch.device("cpu"), 1) as run:
+        expected = streams.estimate(network, scaled, None if facts["train"]["stateful"] else 50, 8, run)[0]
+    found = np.concatenate([names["outputs"], names["rest"]], axis=1)
+    assert found.shape == (4, 127)
+    assert names["rest"].shape[1] == 127 % facts["model"]["hop"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_command_for_files_is_one_that_there_is():
+    (line,) = re.findall(r"`python -m tonesift filter (.*)`", card.render(FACTS, [], []))
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    filter_command.add_arguments(parser)
+    assert parser.parse_args(line.split()).model == Path("models/model.safetensors")
 
 
 def test_equal_facts_give_equal_cards():

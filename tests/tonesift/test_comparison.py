@@ -32,7 +32,68 @@ def test_without_a_common_period_the_limit_is_over_the_recordings_own_offsets_an
     task = comparison.make_task(make_facts(frequencies=(2.0, 5.037)), 400)
     assert not task.periodic
     assert task.tones.shape == (2, 400)
-    assert "over this recording's offsets" in comparison.limit_row(task, limits.causal(20), "20 samples").label
+    assert "over this recording's offsets" in comparison.limit_row(task, 20, "20 samples").label
+
+
+@pytest.mark.parametrize("facts", [make_facts(noise_std=0.3), make_facts("general")], ids=["fixed", "general"])
+@pytest.mark.parametrize("hop", [1, 3, 10])
+def test_the_limit_at_a_hop_has_read_whole_steps_and_the_rest(facts, hop):
+    task = comparison.make_task(facts, 400)
+    row = comparison.limit_row(task, 25, "25 samples", hop)
+    seen = np.array([min(25, (sample // hop + 1) * hop) for sample in range(25)])
+    np.testing.assert_array_equal(row.mse, comparison.limit(task, seen))
+    assert (row.hop, row.context, row.causal) == (hop, "25 samples", True)
+
+
+def test_the_limit_of_the_general_task_at_a_hop_is_that_of_regression():
+    """Gaussian amplitudes of sine and cosine: their posterior covariance by linear algebra."""
+    facts, samples, hop = make_facts("general"), 24, 5
+    angle = 2 * np.pi * np.outer(np.arange(samples) / 100, facts.frequencies)
+    basis = np.stack([np.sin(angle), np.cos(angle)], axis=-1)  # (T, K, 2)
+    prior = np.eye(4) / (facts.second_moment / 2)
+    row = comparison.limit_row(comparison.make_task(facts, 400), samples, "24 samples", hop)
+    for sample in range(samples):
+        read = basis[: min(samples, (sample // hop + 1) * hop)].reshape(-1, 4) / 2
+        covariance = np.linalg.inv(read.T @ read / facts.noise_std**2 + prior).reshape(2, 2, 2, 2)
+        for tone in range(2):
+            direction = basis[sample, tone]
+            expected = direction @ covariance[tone, :, tone] @ direction
+            assert row.mse[tone, sample] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("facts", [make_facts(noise_std=0.3), make_facts("general")], ids=["fixed", "general"])
+def test_larger_steps_know_more_on_average(facts):
+    task = comparison.make_task(facts, 400)
+    one, ten = (comparison.limit_row(task, 30, "30 samples", hop).mse for hop in (1, 10))
+    assert ten.mean() < one.mean()
+    assert (ten[:, :9].mean(axis=0) < one[:, :9].mean(axis=0)).all()
+    assert ten[:, 9::10] == pytest.approx(one[:, 9::10], rel=0.1)  # the last of a step has read as much; other draws
+
+
+def made_row(name="lstm", samples=150, context="all the past", hop=1, seed=0):
+    mse = np.random.default_rng(seed).uniform(0.1, 0.4, (2, samples))
+    return comparison.Row(name, name.upper(), context, causal=True, told="", mse=mse, hop=hop)
+
+
+def test_the_table_has_the_hop_and_the_figure_after_the_first_second():
+    task = comparison.make_task(make_facts(), 400)  # both tones have a power of a half
+    long, short = made_row(hop=10), made_row("kalman", samples=100, context="100 samples")
+    first, second = comparison.table([long, short], task)
+    assert (first["hop"], second["hop"]) == (10, 1)
+    assert first["r2"] == pytest.approx(1 - long.mse.mean() / 0.5, rel=1e-5)
+    assert first["r2_settled"] == pytest.approx(1 - long.mse[:, 100:].mean() / 0.5, rel=1e-5)
+    assert first["r2_tone_2"] == pytest.approx(1 - long.mse[1].mean() / 0.5, rel=1e-5)
+    assert second["r2_settled"] == ""  # a stretch of a second has no later
+    assert list(first) == list(second)
+
+
+def test_curves_are_of_the_first_second_in_the_first_rows_context():
+    task = comparison.make_task(make_facts(), 400)
+    ours, limit, other = made_row(), made_row("limit", seed=1), made_row("kalman", 50, "50 samples")
+    curves = comparison.curves([ours, limit, other, made_row("mean")], task)
+    assert list(curves) == ["lstm", "limit"]
+    np.testing.assert_allclose(curves["lstm"], 1 - ours.mse[:, :100].mean(axis=0) / 0.5)
+    assert [len(curve) for curve in comparison.curves([other], task).values()] == [50]
 
 
 def test_no_estimator_beats_the_limit_and_the_posterior_mean_reaches_it():

@@ -14,9 +14,17 @@ LIMIT = 0.6
 SETTINGS = {  # what the expected commands are reckoned from; the rest is of no importance here
     "data": {"duration": 10.0, "sampling_rate": 1000.0, "train_recordings": 1, "train_seed": 1, "test_seed": 2},
     "prepare": {"sequence_length": 50, "step_size": 1, "split": "block", "val_split": 0.1, "fold": None},
-    "model": {"hidden_size": 128, "num_layers": 2, "dropout": 0.2},
-    "train": {"epochs": 50, "learning_rate": 0.001, "weight_decay": 1e-5},
+    "model": {"hidden_size": 128, "num_layers": 2, "dropout": 0.2, "conditioning": "selector", "hop": 1},
+    "train": {
+        "epochs": 50,
+        "stateful": False,
+        "fresh_noise": False,
+        "learning_rate": 0.001,
+        "weight_decay": 1e-5,
+        "batch_size": 64,
+    },
 }
+CARRIED = {"train": {"stateful": True}}
 PARAMS = {
     section: values | SETTINGS.get(section, {})
     for section, values in YAML(typ="safe", pure=True).load(ROOT / "params.yaml").items()
@@ -71,6 +79,7 @@ def test_training_far_below_validation_at_the_end_is_overfit():
     assert found.verdict == "overfit"
     assert "lowest in epoch 4 of 30" in found.sentences[0]
     assert found.commands == (
+        "dvc exp run -S train.fresh_noise=true",
         "dvc exp run -S model.hidden_size=64",
         "dvc exp run -S model.dropout=0.3",
         "dvc exp run -S train.weight_decay=0.0001",
@@ -122,16 +131,56 @@ def test_curves_that_end_together_below_the_limit_are_sound():
 def test_nearly_all_that_is_possible_is_at_the_limit_even_if_later_epochs_overfit(share):
     found = judge([0.4, 0.21, *[0.1] * 28], [0.4, 0.21, *[0.4] * 28], share * LIMIT)
     assert found.verdict == "at the limit"
+    assert "with windows of 50 samples" in found.sentences[0]
+    assert found.commands == (
+        "dvc exp run -S prepare.sequence_length=100",
+        "dvc exp run -S train.stateful=true",
+    )
+
+
+def test_windows_are_told_in_samples_whatever_the_hop():
+    found = judge(FLAT, FLAT, LIMIT, params=changed(model={"hop": 5}))
+    assert "with windows of 250 samples" in found.sentences[0]
+
+
+def test_streams_need_a_split_by_block():
+    found = judge(FLAT, FLAT, LIMIT, params=changed(prepare={"split": "random"}))
+    assert found.verdict == "at the limit"
     assert found.commands == ("dvc exp run -S prepare.sequence_length=100",)
+
+
+def test_a_carried_state_at_the_limit_is_told_what_is_missing_and_given_nothing_to_try():
+    found = judge(FLAT, FLAT, LIMIT, params=changed(**CARRIED))
+    assert found.verdict == "at the limit"
+    assert "with all the past" in found.sentences[0]
+    assert "the beginning of each stream" in found.sentences[1]
+    assert found.commands == ()
+
+
+def test_a_sound_carried_state_is_given_no_longer_sequence():
+    found = judge(FLAT, FLAT, 0.56, params=changed(**CARRIED))
+    assert found.verdict == "sound"
+    assert found.commands == ("dvc exp run -S model.hidden_size=256",)
+    assert not any("sequence" in sentence for sentence in found.sentences)
+
+
+def test_an_overfitted_carried_state_is_given_no_more_windows():
+    found = overfitted(changed(train={"stateful": True, "fresh_noise": True}, prepare={"step_size": 10}))
+    assert found.commands[0] == "dvc exp run -S model.hidden_size=64"
+    assert not any("step_size" in command or "fresh_noise" in command for command in found.commands)
+    assert not any("New noise" in sentence for sentence in found.sentences)
+    assert any("New noise at every reading" in sentence for sentence in overfitted().sentences)
 
 
 def test_where_hardly_anything_is_possible_nothing_is_at_the_limit_too():
     assert judge([0.5] * 30, [0.5] * 30, -0.001, limit=0.002).verdict == "at the limit"
 
 
-@pytest.mark.parametrize("limits", [{"prepare": {"sequence_length": 200}}, {"data": {"duration": 0.9}}])
+@pytest.mark.parametrize(
+    "limits", [{"prepare": {"sequence_length": 200}}, {"data": {"duration": 0.9}}, {"model": {"hop": 20}}]
+)
 def test_no_longer_sequence_is_proposed_than_advised_or_than_the_recordings_allow(limits):
-    assert judge(FLAT, FLAT, LIMIT, params=changed(**limits)).commands == ()
+    assert judge(FLAT, FLAT, LIMIT, params=changed(**limits)).commands == ("dvc exp run -S train.stateful=true",)
 
 
 def test_validation_better_than_possible_leaks():
@@ -190,7 +239,7 @@ def test_a_loss_that_has_levelled_out_was_not_stopped_too_early():
             overfitted,
             {
                 "model": {"hidden_size": 8, "dropout": 0.6},
-                "train": {"weight_decay": 0.001, "learning_rate": 1e-5},
+                "train": {"weight_decay": 0.001, "learning_rate": 1e-5, "fresh_noise": True},
             },
         ),
         (still_falling, {"train": {"epochs": 300, "learning_rate": 0.01}}),
@@ -204,15 +253,29 @@ def test_weight_decay_can_grow_from_none():
     assert "dvc exp run -S train.weight_decay=1e-05" in overfitted(changed(train={"weight_decay": 0.0})).commands
 
 
-@pytest.mark.parametrize("run", [underfitted, overfitted, still_falling])
-def test_every_command_sets_what_the_pipeline_accepts(run, tmp_path):
-    for command in run().commands:
+def at_limit(params: dict = PARAMS) -> Diagnosis:
+    return judge(FLAT, FLAT, LIMIT, params=params)
+
+
+def sound(params: dict = PARAMS) -> Diagnosis:
+    return judge(FLAT, FLAT, 0.56, params=params)
+
+
+def leaking(params: dict = PARAMS) -> Diagnosis:
+    return judge(FLAT, [0.1] * 30, 0.5, params=params)
+
+
+@pytest.mark.parametrize("sections", [{}, CARRIED, {"model": {"hop": 10, "conditioning": "heads"}}], ids=str)
+@pytest.mark.parametrize("run", [underfitted, overfitted, still_falling, at_limit, sound, leaking])
+def test_every_command_sets_what_the_pipeline_accepts(run, sections, tmp_path):
+    base = changed(**sections)
+    for command in run(base).commands:
         words = shlex.split(command)
         assert words[:4] == ["dvc", "exp", "run", "-S"]
         (key, value) = words[4].split("=")
         section, name = key.split(".")
         path = tmp_path / "params.yaml"
-        YAML().dump(changed(**{section: {name: YAML(typ="safe").load(value)}}), path)
+        YAML().dump(base | {section: base[section] | {name: YAML(typ="safe").load(value)}}, path)
         (read,) = parameters.load(path, section)
         assert not parameters.advice(read)
 

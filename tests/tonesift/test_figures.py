@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tonesift import figures
+from tonesift import comparison, examination, figures
+from tonesift.recordings import Facts
 
 RATE = 100.0
 TIME = np.arange(400) / RATE
@@ -35,6 +36,8 @@ PICTURES = {
     "long": lambda: figures.long_stretch(TONES, TONES * 0.9, FREQUENCIES, RATE),
     "robustness": lambda: figures.robustness(ROBUSTNESS, {"lstm": "LSTM", "kalman": "Kalman"}),
     "graph2": lambda: figures.all_tones(MIXTURE, TONES, TONES * 0.9, FREQUENCIES, (0.9, 0.8), RATE, 20),
+    "story": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}, {"label": "b", "r2": 0.5, "limit": 0.6}]),
+    "story without limits": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}]),
 }
 
 
@@ -48,6 +51,37 @@ def test_pictures_are_drawn_with_the_same_bits_each_time(name):
 
 def test_the_training_picture_marks_the_best_epoch():
     assert "epoch 2 is kept" in figures.training(HISTORY).get_suptitle()
+
+
+@pytest.mark.parametrize(("window", "told"), [(20, "; the network starts anew every 20 samples"), (0, "")])
+def test_a_state_that_is_reset_is_told_of_and_one_carried_on_is_not(window, told):
+    one = figures.one_tone(MIXTURE, TONES[0], TONES[0], 2.0, RATE, window)
+    every = figures.all_tones(MIXTURE, TONES, TONES, FREQUENCIES, (0.9, 0.8), RATE, window)
+    assert one.get_suptitle() == f"2 Hz out of the mixture{told}"
+    assert every.get_suptitle() == f"Every tone of the mixture{told}"
+
+
+@pytest.mark.parametrize(("reset", "samples"), [(20, 100), (None, 100), (20, 30)])
+def test_the_networks_pictures_are_drawn_for_both_kinds_of_memory(reset, samples):
+    facts = Facts(RATE, FREQUENCIES, np.zeros((1, 2)), np.ones((1, 2)), 1.0, 0.1, "fixed", 1)
+    task, context = comparison.make_task(facts, 400), "what it may read"
+    mse = np.full((2, reset or 220), 0.2)
+    rows = [comparison.Row(name, name, context, True, "", mse) for name in ("lstm", "limit", "kalman")]
+    table = [{"r2": 0.6}] * 3
+    subject = examination.Subject(lambda mixture: mixture, reset, context, table, HISTORY)
+    drawn = examination.draw(subject, task, rows, MIXTURE[:samples], TONES[:, :samples], TONES[:, :samples])
+    assert set(drawn) == {name for name in PICTURES if " " not in name} - {"robustness", "story"}
+    for name in ("graph1", "graph2"):
+        assert ("starts anew every 20 samples" in drawn[name].get_suptitle()) is (reset is not None)
+    (axis,) = drawn["context"].axes
+    assert {len(line.get_xdata()) for line in axis.lines} == {min(reset or 220, 100)}  # the first second at most
+
+
+def test_the_story_marks_the_best_possible_where_it_is_known():
+    (axis,) = PICTURES["story"]().axes
+    assert [bar.get_width() for bar in axis.patches] == [0.3, 0.5]
+    (marks,) = axis.lines
+    assert (list(marks.get_xdata()), list(marks.get_ydata())) == ([0.6], [1])
 
 
 @pytest.mark.parametrize("count", [1, 8])

@@ -5,6 +5,7 @@ import pytest
 from scipy import integrate
 
 from tonesift import limits, signals
+from tonesift.period import common_period
 
 RATE = 20.0
 FREQUENCIES = np.array([1.0, 3.0])
@@ -81,32 +82,6 @@ class TestSeen:
             limits.hopped(*arguments)
 
 
-class TestCommonPeriod:
-    """Exact common periods."""
-
-    @pytest.mark.parametrize("tenths", [[10, 30, 50, 70], [25], [30], [1, 3], [15, 40], [7]])
-    def test_agrees_with_a_search_in_whole_numbers(self, tenths):
-        """The period is the first n at which every tone has done a whole number of cycles."""
-        first = next(n for n in range(1, 20_000) if all(n * tenth % 10_000 == 0 for tenth in tenths))
-        assert limits.common_period([tenth / 10 for tenth in tenths], 1000.0, 20_000) == first
-
-    def test_samples_repeat_after_it(self):
-        """Tones sampled for two periods are the same in both."""
-        period = limits.common_period([1.0, 2.5], 100.0, 1000)
-        tones = sampled_tones([1.0, 2.5], 100.0, 2 * period, [0.1, 0.2])
-        np.testing.assert_allclose(tones[:, :period], tones[:, period:], atol=1e-12)
-
-    @pytest.mark.parametrize("frequencies", [[1.0, 2**0.5], [0.001]])
-    def test_gives_none_when_too_long(self, frequencies):
-        """Incommensurate tones repeat after ages, a very slow one after 1e6 samples."""
-        assert limits.common_period(frequencies, 1000.0, 100_000) is None
-
-    def test_refuses_a_tone_at_nyquist(self):
-        """A tone at half the sampling rate has no phase."""
-        with pytest.raises(ValueError, match=r"below the Nyquist frequency, 10\.0 Hz, but got frequencies=\[10\.0\]"):
-            limits.common_period([10.0], 20.0, 100)
-
-
 class TestFixedTask:
     """Known waveforms at an unknown offset."""
 
@@ -155,7 +130,7 @@ class TestFixedTask:
     @pytest.mark.parametrize(("frequencies", "rate"), [([2.5], 1000.0), ([1.0, 3.0, 5.0], 50.0)])
     def test_without_noise_the_matching_offsets_are_averaged(self, frequencies, rate):
         """With sigma 0 the error is the variance among offsets whose clean samples so far are equal."""
-        period = limits.common_period(frequencies, rate, 1000)
+        period = common_period(frequencies, rate, 1000)
         tones = sampled_tones(frequencies, rate, period, np.zeros(len(frequencies)))
         candidates = slice_candidates(tones, 4, periodic=True)
         expected = np.zeros(candidates.shape[1:])

@@ -16,11 +16,18 @@ def masks(seed=1):
     return models.DropoutMasks(np.random.SeedSequence(seed), torch.device("cpu"))
 
 
-@pytest.fixture
-def model():
-    made = models.ToneLSTM(2, 8, 2, 0.2)
+KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]
+
+
+def make(conditioning="selector", hop=1, tones=2, hidden=8):
+    made = models.ToneLSTM(tones, hidden, 2, 0.2, conditioning, hop)
     made.initialise(torch.Generator().manual_seed(1))
     return made
+
+
+@pytest.fixture
+def model():
+    return make()
 
 
 @pytest.mark.parametrize(
@@ -32,28 +39,98 @@ def test_parameter_counts(hidden, layers, expected):
     assert sum(parameter.numel() for parameter in made.parameters()) == expected
 
 
-def test_output_equals_pytorchs_own_stack(model):
-    reference = nn.LSTM(3, 8, num_layers=2)
+@pytest.mark.parametrize("hop", [1, 10])
+@pytest.mark.parametrize("conditioning", ["selector", "heads"])
+@pytest.mark.parametrize(("tones", "hidden", "layers"), [(4, 64, 2), (1, 8, 1), (8, 16, 3)])
+def test_parameter_counts_follow_from_what_goes_in_and_comes_out(tones, hidden, layers, conditioning, hop):
+    made = models.ToneLSTM(tones, hidden, layers, 0.0, conditioning, hop)
+    inputs, outputs = (hop + tones, hop) if conditioning == "selector" else (hop, tones * hop)
+    gates = 4 * hidden * (inputs + hidden + 2) + (layers - 1) * 4 * hidden * (2 * hidden + 2)
+    assert sum(parameter.numel() for parameter in made.parameters()) == gates + outputs * (hidden + 1)
+
+
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_output_and_state_equal_those_of_pytorchs_own_stack(conditioning, hop):
+    model = make(conditioning, hop)
+    reference = nn.LSTM(model.inputs, 8, num_layers=2)
     weights = {
         f"{name}_l{index}": getattr(layer, f"{name}_l0")
         for index, layer in enumerate(model.layers)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     reference.load_state_dict(weights)
-    inputs = torch.randn(20, 5, 3)
-    assert torch.allclose(model(inputs), model.head(reference(inputs)[0]).squeeze(-1), atol=1e-6)
+    inputs, before = torch.randn(20, 5, model.inputs), (torch.randn(2, 5, 8), torch.randn(2, 5, 8))
+    hidden, after = reference(inputs, before)
+    output, state = model(inputs, [(before[0][[n]], before[1][[n]]) for n in range(2)])
+    assert torch.allclose(output, model.head(hidden), atol=1e-6)
+    for part in range(2):
+        assert torch.allclose(torch.cat([layer[part] for layer in state]), after[part], atol=1e-6)
 
 
-def test_the_future_does_not_change_the_past(model):
-    inputs = torch.randn(20, 5, 3)
-    changed = inputs.clone()
-    changed[10:] += 1
-    assert torch.equal(model(inputs)[:10], model(changed)[:10])
-    assert not torch.allclose(model(inputs)[10:], model(changed)[10:])
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_pieces_with_the_state_carried_on_are_one_pass(conditioning, hop):
+    model = make(conditioning, hop)
+    inputs = torch.randn(20, 5, model.inputs)
+    whole, end = model(inputs)
+    outputs, state = [], None
+    for piece in inputs.split([1, 7, 12]):
+        output, state = model(piece, state)
+        outputs.append(output)
+    assert torch.allclose(torch.cat(outputs), whole, atol=1e-6)
+    for one, other in zip(state, end, strict=True):
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+    assert not torch.allclose(model(inputs[8:])[0], whole[8:], atol=1e-3)  # without the state it is another output
 
 
-def test_gradients_reach_every_parameter(model):
-    model(torch.randn(20, 5, 3), masks()).square().sum().backward()
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_a_sample_changes_nothing_before_the_step_it_is_read_in(conditioning, hop):
+    model = make(conditioning, hop)
+    wanted = torch.arange(5) % 2
+    frames = torch.randn(20, 5, hop)
+    before, _ = model(model.features(frames, wanted))
+    for sample in {0, hop - 1}:  # the first and the last that step 10 reads
+        changed = frames.clone()
+        changed[10, :, sample] += 1
+        after, _ = model(model.features(changed, wanted))
+        assert torch.equal(after[:10], before[:10])
+        assert (after[10] != before[10]).all()  # all of the frame's outputs wait for all of its samples
+
+
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_sequences_do_not_touch_each_other(conditioning, hop):
+    model = make(conditioning, hop)
+    inputs = torch.randn(20, 5, model.inputs)
+    state = [(torch.randn(1, 5, 8), torch.randn(1, 5, 8)) for _ in range(2)]
+    together, end = model(inputs, state)
+    for one in range(5):
+        own = [(h[:, [one]], c[:, [one]]) for h, c in state]
+        alone, reached = model(inputs[:, [one]], own)
+        assert torch.allclose(alone[:, 0], together[:, one], atol=1e-6)
+        for (h, c), (all_h, all_c) in zip(reached, end, strict=True):
+            assert torch.allclose(h[:, 0], all_h[:, one], atol=1e-6)
+            assert torch.allclose(c[:, 0], all_c[:, one], atol=1e-6)
+
+
+@pytest.mark.parametrize("hop", [1, 4])
+def test_heads_give_all_tones_from_the_mixture_alone(hop):
+    model = make("heads", hop, tones=3)
+    frames = torch.randn(6, 5, hop)
+    assert torch.equal(model.features(frames, torch.zeros(5, dtype=torch.int64)), frames)
+    assert model.examples == 1
+    output, _ = model(frames)
+    assert output.shape == (6, 5, 3 * hop)
+    with torch.no_grad():
+        model.head.weight[hop : 2 * hop] = 0
+        model.head.bias[hop : 2 * hop] = torch.arange(hop) + 1.0
+    changed = model(frames)[0].unflatten(2, (3, hop))  # tone by tone
+    assert torch.equal(changed[:, :, [0, 2]], output.unflatten(2, (3, hop))[:, :, [0, 2]])
+    assert (changed[:, :, 1] == torch.arange(hop) + 1.0).all()
+
+
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_gradients_reach_every_parameter(conditioning, hop):
+    model = make(conditioning, hop)
+    model(torch.randn(20, 5, model.inputs), None, masks())[0].square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
@@ -78,24 +155,34 @@ def test_dropout_mask_drops_its_share_and_keeps_the_mean(share):
 
 def test_dropout_only_with_a_generator(model):
     inputs = torch.randn(20, 5, 3)
-    assert torch.equal(model(inputs), model(inputs))
-    one, other = (model(inputs, masks(seed)) for seed in (1, 2))
+    assert torch.equal(model(inputs)[0], model(inputs)[0])
+    one, other, again = (model(inputs, None, masks(seed))[0] for seed in (1, 2, 1))
     assert not torch.equal(one, other)
-    assert torch.equal(one, model(inputs, masks(1)))
+    assert torch.equal(one, again)
 
 
 def test_features_are_the_mixture_and_a_selector():
-    found = models.features(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([2, 0]), 3)
+    frames = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])
+    found = make(tones=3).features(frames, torch.tensor([2, 0]))
     assert found.tolist() == [[[1, 0, 0, 1], [2, 1, 0, 0]], [[3, 0, 0, 1], [4, 1, 0, 0]]]
 
 
-def test_save_and_load(model, tmp_path):
-    digest = models.save(tmp_path / "m.safetensors", model, FACTS)
-    loaded, facts = models.load(tmp_path / "m.safetensors")
-    assert facts["frequencies"] == [2.0, 5.0]
+def test_features_of_longer_frames_hold_the_selector_once():
+    found = make(hop=2).features(torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]), torch.tensor([1]))
+    assert found.tolist() == [[[1, 2, 0, 1]], [[3, 4, 0, 1]]]
+
+
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_save_and_load(conditioning, hop, tmp_path):
+    model = make(conditioning, hop)
+    facts = FACTS | {"model": FACTS["model"] | {"conditioning": conditioning, "hop": hop}}
+    digest = models.save(tmp_path / "m.safetensors", model, facts)
+    loaded, known = models.load(tmp_path / "m.safetensors")
+    assert known["frequencies"] == [2.0, 5.0]
+    assert (loaded.conditioning, loaded.hop) == (conditioning, hop)
     assert digest == models.digest(tmp_path / "m.safetensors")
-    inputs = torch.randn(20, 5, 3)
-    assert torch.equal(model(inputs), loaded(inputs))
+    inputs = torch.randn(20, 5, model.inputs)
+    assert torch.equal(model(inputs)[0], loaded(inputs)[0])
 
 
 def test_the_same_model_is_the_same_file(model, tmp_path):
@@ -122,17 +209,25 @@ def test_build_facts_name_torch_and_the_processor():
             lambda path: save_file(
                 {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 99})}
             ),
-            "not a tonesift model of version 1",
+            "not a tonesift model of version 2",
         ),
         (
             lambda path: save_file(
-                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 1} | FACTS)}
+                make().state_dict(),
+                path,
+                {"tonesift": json.dumps({"format": models.FORMAT, "version": 1} | FACTS)},
+            ),
+            "not a tonesift model of version 2",
+        ),
+        (
+            lambda path: save_file(
+                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 2} | FACTS)}
             ),
             "do not fit",
         ),
         (
             lambda path: save_file(
-                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 1})}
+                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 2})}
             ),
             "do not fit",
         ),

@@ -142,6 +142,16 @@ def test_the_comparison_is_sorted_and_the_network_and_the_limit_stand_out():
     assert marked == {"best possible": "limit", "LSTM": "ours"}
 
 
+def test_the_figure_after_the_first_second_has_a_column_where_there_is_one():
+    settled = [COMPARISON[0] | {"r2_settled": "0.992"}, COMPARISON[1] | {"r2_settled": ""}]
+    header, (_, best), (_, ours) = Page(render(Content(comparison=settled))).rows[:3]
+    assert header[1][2:6] == ["R²", "MSE", "R² after 1 s", "R² tone 1"]
+    assert (best[4], ours[4]) == ("0.992", "–")
+    without = [row | {"r2_settled": ""} for row in COMPARISON]  # windows of less than a second
+    assert render(Content(comparison=without)) == render(Content(comparison=COMPARISON))
+    assert "after 1 s" not in render(Content(comparison=without))
+
+
 def test_tones_go_by_their_frequencies_where_these_are_known(content):
     page = Page(render(content))
     assert page.rows[0][1][4:6] == ["R² 1 Hz", "R² 3 Hz"]

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from tonesift import sequences, windows
-from tonesift.errors import InputError
+from tonesift import recordings, sequences, windows
+from tonesift.compute import workers
 from tonesift.metrics import Tally, tally
 from tonesift.model import ToneLSTM
-from tonesift.sequences import Sequences, Signals
+from tonesift.sequences import Batch, Sequences, Signals
 
 CPU = torch.device("cpu")
+KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]
 
 
 @pytest.fixture
@@ -16,75 +17,147 @@ def signals():
     return Signals(torch.randn(3, 200), torch.randn(3, 2, 200))
 
 
-@pytest.fixture
-def chosen(signals):
-    return Sequences(signals, windows.starts(windows.all_windows(3, 200, 20, 7), 7), 20)
+@pytest.fixture(params=KINDS, ids=str)
+def model(request):
+    return ToneLSTM(2, 8, 1, 0.0, *request.param)
 
 
-def test_a_batch_holds_the_windows_it_names(signals, chosen):
-    examples = np.array([0, 1, 5, 40, len(chosen) - 1])
-    inputs, target = chosen.batch(examples)
-    assert inputs.shape == (20, 5, 3)
-    for column, example in enumerate(examples):
-        recording, first = chosen.windows[example // 2]
-        tone = example % 2
-        assert torch.equal(inputs[:, column, 0], signals.mixture[recording, first : first + 20])
-        assert inputs[0, column, 1:].tolist() == [float(tone == 0), float(tone == 1)]
-        assert torch.equal(target[:, column], signals.tones[recording, tone, first : first + 20])
+def chosen(signals, model):
+    """Windows of 20 samples, 7 apart."""
+    return Sequences(signals, windows.starts(windows.all_windows(3, 200, 20, 7), 7), 20, model.examples)
 
 
-def test_there_is_an_example_for_each_window_and_tone(chosen):
-    assert len(chosen) == 3 * ((200 - 20) // 7 + 1) * 2
+def some_batch(generator, examples=9, samples=20):
+    first = np.column_stack([generator.integers(3, size=examples), generator.integers(200 - samples, size=examples)])
+    return Batch(first, generator.integers(2, size=examples), generator.integers(2, size=examples) == 1)
+
+
+def test_read_gives_the_frames_that_slicing_gives(signals, model):
+    batch = some_batch(np.random.default_rng(1))
+    steps, hop = 20 // model.hop, model.hop
+    frames, target = sequences.read(signals, batch, steps, model)
+    assert frames.shape == (steps, 9, hop)
+    assert target.shape == (steps, 9, model.outputs)
+    for column, ((recording, first), wanted) in enumerate(zip(batch.first, batch.wanted, strict=True)):
+        for step in range(steps):
+            here = slice(first + step * hop, first + (step + 1) * hop)
+            assert torch.equal(frames[step, column], signals.mixture[recording, here])
+            tones = signals.tones[recording, :, here]
+            expected = tones[wanted] if model.selects else tones.flatten()  # tone by tone
+            assert torch.equal(target[step, column], expected)
+
+
+def test_read_reaches_the_last_sample_of_the_last_recording(signals, model):
+    batch = Batch(np.array([[2, 180]]), np.array([1]), np.array([True]))
+    frames, target = sequences.read(signals, batch, 20 // model.hop, model)
+    assert torch.equal(frames.flatten(), signals.mixture[2, 180:])
+    assert target[-1, 0, -1] == signals.tones[2, 1, -1]
+
+
+def test_by_tone_puts_samples_in_order_for_each_tone(signals, model):
+    batch = some_batch(np.random.default_rng(2))
+    _, target = sequences.read(signals, batch, 20 // model.hop, model)
+    found = sequences.by_tone(target.numpy(), batch.wanted, model)
+    assert len(found) == 2
+    for tone, windows_ in enumerate(found):
+        rows = [tuple(row) for row in batch.first[batch.wanted == tone]] if model.selects else batch.first.tolist()
+        assert windows_.shape == (len(rows), 20)
+        for window, (recording, first) in zip(windows_, rows, strict=True):
+            assert window.tolist() == signals.tones[recording, tone, first : first + 20].tolist()
+
+
+@pytest.mark.parametrize(
+    ("examples", "parts", "sizes"), [(9, 2, [5, 4]), (9, 1, [9]), (3, 3, [1, 1, 1]), (2, 4, [1, 1])]
+)
+def test_a_split_batch_is_the_batch_in_neighbouring_parts(examples, parts, sizes):
+    batch = some_batch(np.random.default_rng(3), examples)
+    split = batch.split(parts)
+    assert [len(part.first) for part in split] == sizes
+    for column, pieces in zip(batch, zip(*split, strict=True), strict=True):
+        assert np.array_equal(np.concatenate(pieces), column)
+
+
+def test_an_example_is_a_window_and_a_tone(signals):
+    with_selector, with_heads = (ToneLSTM(2, 8, 1, 0.0, conditioning) for conditioning in ("selector", "heads"))
+    count = 3 * ((200 - 20) // 7 + 1)
+    assert (len(chosen(signals, with_selector)), len(chosen(signals, with_heads))) == (2 * count, count)
+    examples = np.array([0, 1, 5, 40, 2 * count - 1])
+    batch = chosen(signals, with_selector).batch(examples)
+    every = [(recording, first) for recording in range(3) for first in range(0, 181, 7)]
+    assert [tuple(place) for place in batch.first] == [every[example // 2] for example in examples]
+    assert batch.wanted.tolist() == [example % 2 for example in examples]
+    assert batch.fresh.all()
+
+
+@pytest.mark.parametrize("size", [1, 16, 1000])
+def test_batches_hold_every_example_once_in_the_order_asked_for(signals, model, size):
+    part = chosen(signals, model)
+    order = np.random.default_rng(4).permutation(len(part))
+    for given, expected in ((None, np.arange(len(part))), (order, order)):
+        batches = part.batches(size, given)
+        assert {len(batch.first) for batch in batches[:-1]} <= {size}
+        whole = part.batch(expected)
+        for column, pieces in zip(whole, zip(*batches, strict=True), strict=True):
+            assert np.array_equal(np.concatenate(pieces), column)
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_scores_do_not_depend_on_threads_and_cover_everything(chosen, pieces):
-    model = ToneLSTM(2, 8, 1, 0.0)
-    with sequences.workers(CPU, pieces) as run:
-        found = sequences.score(model, chosen, 16, run)
-    inputs, target = chosen.batch(np.arange(len(chosen)))
-    with torch.no_grad():
-        output = model(inputs).numpy()
+def test_scores_do_not_depend_on_threads_and_cover_everything(signals, model, pieces):
+    part = chosen(signals, model)
+    with workers(CPU, pieces) as run:
+        found = sequences.score(model, part, 16, run)
     for tone in range(2):
-        expected = tally(target[:, tone::2].numpy(), output[:, tone::2])
-        assert vars(found.tallies[tone]) == pytest.approx(vars(expected), rel=1e-5)
-        squares = np.mean((target[:, tone::2].numpy() - output[:, tone::2]) ** 2, axis=1)
+        targets, outputs = [], []
+        for recording, first in part.windows:
+            frames = signals.mixture[recording, first : first + 20].view(-1, 1, model.hop)
+            with torch.no_grad():
+                output = model(model.features(frames, torch.tensor([tone])))[0]
+            heads = output.view(len(frames), -1, model.hop)
+            outputs.append(heads[:, 0 if model.selects else tone].flatten().numpy())
+            targets.append(signals.tones[recording, tone, first : first + 20].numpy())
+        expected = tally(np.array(targets), np.array(outputs))
+        assert vars(found.tallies[tone]) == pytest.approx(vars(expected), rel=1e-5, abs=1e-4)
+        squares = np.mean((np.array(targets) - np.array(outputs)) ** 2, axis=0)
         assert found.position_mse[tone] == pytest.approx(squares, rel=1e-5)
-    assert sum(found.tallies, Tally()).count == len(chosen) * 20
+    assert sum(found.tallies, Tally()).count == len(part.windows) * 2 * 20
 
 
-@pytest.mark.parametrize("samples", [20, 200, 207])
-def test_stitched_outputs_are_those_of_windows_laid_end_to_end(samples):
-    data = Signals(torch.randn(3, samples), torch.randn(3, 2, samples))
-    model = ToneLSTM(2, 8, 1, 0.0)
-    with sequences.workers(CPU, 2) as run:
-        found = sequences.stitched(model, data, 20, 16, run)
-    assert found.shape == (3, 2, samples)
-    for first, begin in [(n, n) for n in range(0, samples - 19, 20)] + [(samples - 20, samples - samples % 20)]:
-        inputs, _ = Sequences(data, np.array([[1, first]]), 20).batch(np.arange(2))
-        with torch.no_grad():
-            expected = model(inputs).numpy().T[:, begin - first :]
-        assert np.allclose(found[1, :, begin : first + 20], expected, atol=1e-6)
+def test_scaled_is_float32_of_the_formula():
+    mixture = np.random.default_rng(5).standard_normal(100)
+    found = sequences.scaled(mixture, 0.3, 1.7)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, (mixture - 0.3) / 1.7, atol=1e-6)
+    plain = mixture.astype(np.float32)
+    assert np.array_equal(sequences.scaled(plain, 0.0, 1.0), plain)
 
 
-def test_workers_restore_the_number_of_threads():
-    before = torch.get_num_threads()
-    with sequences.workers(CPU, 4) as run:
-        assert torch.get_num_threads() == 1
-        assert run(lambda item: (item, torch.get_num_threads()), [1, 2, 3]) == [(1, 1), (2, 1), (3, 1)]
-    assert torch.get_num_threads() == before
+@pytest.fixture
+def stored(tmp_path):
+    """Two recordings of two tones with noise, and what was written."""
+    generator = np.random.default_rng(6)
+    tones = generator.standard_normal((2, 2, 50))
+    mixture = tones.mean(axis=1) + 0.3 * generator.standard_normal((2, 50))
+    values = {"second_moment": 1.0, "noise_std": 0.3, "task": "fixed", "seed": 1}
+    facts = recordings.Facts(100.0, (2.0, 5.0), np.zeros((2, 2)), np.ones((2, 2)), **values)
+    recordings.write(tmp_path / "r.h5", facts, 50, zip(mixture, tones, strict=True))
+    return tmp_path / "r.h5", mixture, tones
 
 
-def test_an_error_in_a_worker_reaches_the_caller():
-    def work(item):
-        raise InputError(f"bad {item}")
+def test_signals_are_all_recordings_with_only_the_mixture_scaled(stored):
+    path, mixture, tones = stored
+    with recordings.opened(path) as source:
+        found = sequences.read_signals(source, 0.2, 0.5, CPU)
+    np.testing.assert_allclose(found.mixture, (mixture - 0.2) / 0.5, atol=1e-5)
+    np.testing.assert_allclose(found.tones, tones, atol=1e-6)
 
-    with sequences.workers(CPU, 2) as run, pytest.raises(InputError, match="bad 1"):
-        run(work, [1, 2])
 
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_a_device_is_refused():
-    with pytest.raises(InputError, match="PyTorch finds no CUDA device"):
-        sequences.choose_device("cuda")
-    assert sequences.choose_device("auto") == CPU
+def test_without_noise_the_mixture_is_the_mean_of_the_tones_in_the_same_scale(stored):
+    path, mixture, tones = stored
+    with recordings.opened(path) as source:
+        found = sequences.read_signals(source, 0.2, 0.5, CPU)
+    clean = sequences.without_noise(found, 0.2, 0.5)
+    np.testing.assert_allclose(clean.mixture, (tones.mean(axis=1) - 0.2) / 0.5, atol=1e-5)
+    assert clean.mixture.dtype == torch.float32
+    assert torch.equal(clean.tones, found.tones)
+    noise = (found.mixture - clean.mixture).numpy() * 0.5
+    np.testing.assert_allclose(noise, mixture - tones.mean(axis=1), atol=1e-5)

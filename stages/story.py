@@ -1,0 +1,41 @@
+"""The picture of how far each step got, from the table of study `story`; not a stage, `make pictures` runs it.
+
+python -m stages.story studies/story/trials.csv docs/story.png
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import stages
+from tonesift import figures
+from tonesift.atomic import replacing
+from tonesift.errors import InputError
+
+CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
+FILE = "metrics/evaluate/metrics.json"
+
+
+def story(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Draw the study's points under the guide's claim."""
+    try:
+        with arguments.table.open(encoding="utf-8", newline="") as file:
+            points = [point(row) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{arguments.table}: not a study's table: run `python -m sweeps run studies/story.yaml`") from error
+    with replacing(arguments.picture) as aside:
+        aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
+    return {}
+
+
+def point(row: dict[str, str]) -> dict[str, Any]:
+    """A trial as `figures.story` wants it."""
+    return {"label": row["label"], "r2": float(row[f"{FILE}:test.r2"]), "limit": float(row[f"{FILE}:limit.r2"])}
+
+
+if __name__ == "__main__":
+    command = stages.parser(__doc__)
+    command.add_argument("table", type=Path, help="the study's trials")
+    command.add_argument("picture", type=Path, help="where to draw it, PNG")
+    stages.main(story, command.parse_args())
