@@ -23,7 +23,9 @@ def story(arguments: argparse.Namespace) -> dict[str, Any]:
         with arguments.table.open(encoding="utf-8", newline="") as file:
             points = [point(row) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{arguments.table}: not a study's table: run `python -m sweeps run studies/story.yaml`") from error
+        raise InputError(
+            f"{arguments.table}: not a study's table: run `python -m sweeps run studies/story.yaml`"
+        ) from error
     with replacing(arguments.picture) as aside:
         aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
     return {}

@@ -23,7 +23,7 @@ from sweeps.promotion import as_yaml
 from sweeps.report_page import HTML, MARKDOWN, SCRIPT, STYLE
 from sweeps.repository import SHORT
 from sweeps.studies import Halving, Study
-from sweeps.table import column, experiment_names, figures, frame, statistics, to_csv, where
+from sweeps.table import OWN, column, experiment_names, figures, frame, statistics, to_csv, where
 
 TOP = 10
 DIGITS = 6
@@ -224,11 +224,15 @@ def _notes(analysis: Analysis, ranked: Sequence[Trial]) -> Iterable[str]:
     if any(analysis.spread(trial) is not None for trial in ranked):
         over = " and ".join(analysis.study.average_over)
         yield f"Values are means over {over}; std is the standard deviation over them."
+    for name in analysis.study.figures:
+        if ranked and all(figures(analysis, trial)[name] is None for trial in ranked):
+            yield f"None of these trials has the figure {name}."
 
 
 def _shown(analysis: Analysis, trials: Sequence[Trial]) -> pd.DataFrame:
     """The trials given as a short table; columns that would be empty are left out."""
     rows = []
+    short = _short_names(analysis)
     for trial in trials:
         row: dict[str, Any] = {"trial": trial.index, "label": trial.label}
         if analysis.several and len(trials) > len(analysis.best):
@@ -238,12 +242,23 @@ def _shown(analysis: Analysis, trials: Sequence[Trial]) -> pd.DataFrame:
             row["std" if not analysis.several else f"{column(one)} (std)"] = analysis.spread(trial, place)
         if analysis.halved:
             row[analysis.study.strategy.budget.rpartition(".")[2]] = analysis.budget(trial)
-        row |= {name.partition(":")[2]: value for name, value in figures(analysis, trial).items()}
+        row |= {short.get(name, name): value for name, value in figures(analysis, trial).items()}
         row |= {analysis.names[key]: text(trial.params[key]) if key in trial.params else None for key in analysis.keys}
         row["experiment"] = next(iter(experiment_names(analysis, trial)), None)
         rows.append(row)
     table = pd.DataFrame(rows, dtype=object)
     return table.dropna(axis="columns", how="all")
+
+
+def _short_names(analysis: Analysis) -> dict[str, str]:
+    """Figures' names without their file, where nothing else has that name."""
+    keys = [name.partition(":")[2] for name in analysis.study.figures]
+    taken = {*OWN, "std", *analysis.names.values(), *(one.key for one in analysis.study.objective)}
+    found = {}
+    for name, key in zip(analysis.study.figures, keys, strict=True):
+        if keys.count(key) == 1 and key not in taken:
+            found |= {name: key, f"{name} (std)": f"{key} (std)"}
+    return found
 
 
 def _everything(analysis: Analysis, campaign: Campaign) -> pd.DataFrame:

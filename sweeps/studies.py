@@ -322,6 +322,7 @@ class Study(_Model):
 
 def _conflicts(study: Study) -> Iterator[str]:
     yield from _double(study)
+    yield from _told_twice(study)
     endless = isinstance(study.strategy, Random | Quasirandom | Adaptive | Halving)
     if endless and study.trials is None:
         yield f"trials: missing, but {study.strategy.kind} has no end of its own"
@@ -344,6 +345,13 @@ def _conflicts(study: Study) -> Iterator[str]:
         yield "objective: two have the same key"
     if isinstance(study.strategy, Halving) and study.strategy.minimum > study.strategy.maximum:
         yield f"strategy.minimum: {study.strategy.minimum} lies above maximum {study.strategy.maximum}"
+
+
+def _told_twice(study: Study) -> Iterator[str]:
+    told = [f"{objective.file}:{objective.key}" for objective in study.objective] + study.figures
+    for name in dict.fromkeys(study.figures):
+        if told.count(name) > 1:
+            yield f"figures: {name} is there twice, or is an objective, which is told anyway"
 
 
 def _double(study: Study) -> Iterator[str]:

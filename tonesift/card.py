@@ -163,12 +163,19 @@ def _figures(facts: Mapping[str, Any], rows: Sequence[Row], comparison: Sequence
 
 
 def _estimator(row: Row) -> list[str]:
-    words = [escape(str(row.get(key) or NONE)) for key in ("label", "told", "context", "causal")]
+    words = [escape(str(row.get(key) or NONE)) for key in ("label", "told")]
+    words += [escape(context(row)), escape(str(row.get("causal") or NONE))]
     cells = [
         *words,
         *(_text(row.get(key), form) for key, form in (("r2", ".3f"), ("r2_settled", ".3f"), ("mse", ".4f"))),
     ]
     return [f"**{cell}**" for cell in cells] if row["name"] == "lstm" else cells
+
+
+def context(row: Row) -> str:
+    """What an estimator may read before it answers, and how many samples at a time where that is more than one."""
+    at_a_time = f", {row['hop']} samples at a time" if str(row.get("hop") or 1) != "1" else ""
+    return f"{row.get('context') or NONE}{at_a_time}"
 
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tonesift import card
 from tonesift.errors import InputError
 from tonesift.report_page import STYLE, TEMPLATE
 
@@ -318,7 +319,7 @@ def _estimator(row: Row, keys: Sequence[str]) -> list[str]:
     """Cells of a row of the comparison; figures come early, so that they are seen on a narrow screen."""
     return [
         row["label"],
-        row["context"],
+        card.context(row),
         _text(row.get("r2"), ".3f"),
         _text(row.get("mse"), ".4f"),
         *(_text(row.get(key), ".3f") for key in keys),

@@ -172,6 +172,20 @@ def test_a_search_shows_its_best_only_with_further_figures_beside_them(tmp_path)
     assert [(float(row[1]), float(row[2])) for row in rows] == [(x, x / 16) for x in range(1, 11)]
 
 
+def test_figures_of_one_key_or_an_objectives_keep_their_files_and_missing_ones_are_named(tmp_path):
+    names = ["a.json:test.r2", "b.json:test.r2", "b.json:loss", "b.json:label", "b.json:none"]
+    demo = study(space={"x": [1, 2]}, figures=names)
+    values = {name: number for number, name in enumerate(names[:-1], 3)}
+    campaign = played(demo, tmp_path, lambda one: {"values": [one["x"]], "metrics": values})
+    write(demo, campaign, tmp_path / "demo")
+    text = (tmp_path / "demo" / "report.md").read_text(encoding="utf-8")
+    (header,) = (line for line in text.splitlines() if line.startswith("| trial"))
+    heads = [cell.strip() for cell in header.split("|")[1:-1]]
+    assert set(names[:-1]) - {"b.json:loss"} <= set(heads)
+    assert len(heads) == len(set(heads))
+    assert "None of these trials has the figure b.json:none." in text
+
+
 def test_a_campaign_without_trials_has_a_report(tmp_path):
     demo = study(space={"x": [1]})
     campaign = Campaign.begin(open_ledger(tmp_path / "ledger.jsonl", write=True), "demo@84a7567", demo, {})

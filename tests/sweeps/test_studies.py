@@ -102,6 +102,13 @@ def vary(entry: object) -> dict:
         ({**GRID, "objective": {"metric": "m.json:a", "goal": 1}}, ["objective.goal: unknown (a typing error?)"]),
         ({**GRID, "objective": {"metric": "m.json:a", "key": "b"}}, ["objective: key: unknown (a typing error?)"]),
         ({**GRID, "objective": ["a.json:loss", "b.json:loss"]}, ["objective: two have the same key"]),
+        (
+            {**GRID, "figures": ["m.json:a", "m.json:a", GRID["objective"]]},
+            [
+                "figures: m.json:a is there twice, or is an objective, which is told anyway",
+                f"figures: {GRID['objective']} is there twice, or is an objective, which is told anyway",
+            ],
+        ),
         # strategy
         (
             {**GRID, "strategy": "gird"},

@@ -231,12 +231,10 @@ def test_nothing_that_comes_after_a_course_is_read():
     """The rows are as long as the longest course; what a short one would read beyond its end must not matter."""
     model = make("heads", 3)
     signals = Signals(torch.randn(1, 90), torch.randn(1, 2, 90))
-    short = Course(0, 0, 0, 31)  # ends inside a step
+    short, long = Course(0, 0, 0, 31), Course(0, 0, 0, 90)  # the short one ends inside a step
     with compute.workers(CPU, 1) as run:
-        alone = streams.score(model, signals, [short], run)
-        (beside, other, both) = (
-            sum(streams.score(model, signals, chosen, run), Tally())
-            for chosen in ([short], [Course(0, 0, 0, 90)], [short, Course(0, 0, 0, 90)])
+        alone, other, both = (
+            sum(streams.score(model, signals, chosen, run), Tally()) for chosen in ([short], [long], [short, long])
         )
-    assert sum(alone, Tally()).count == 62
-    assert both.error_square == pytest.approx(beside.error_square + other.error_square, rel=1e-5)
+    assert alone.count == 62
+    assert both.error_square == pytest.approx(alone.error_square + other.error_square, rel=1e-5)
