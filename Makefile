@@ -7,12 +7,12 @@ export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: repro report test torture lint format bench pictures schema clean help
+.PHONY: repro report test torture lint format bench baseline pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
 	@echo
-	@dvc metrics show metrics/evaluate/metrics.json
+	@cat metrics/evaluate/metrics.json
 	@echo
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
@@ -36,11 +36,17 @@ report: .venv/installed  ## write plots/report.html and models/README.md, and sa
 
 bench: .venv/installed  ## measure what the README says about speed (about twenty minutes)
 	@python -m benchmarks.training
+	@python -m benchmarks.training time
 	@python -m benchmarks.data
 	@python -m benchmarks.evaluation
 	@python -m benchmarks.overhead
 	@python -m benchmarks.streaming
 	@python -m benchmarks.searches --trials 500
+
+baseline: .venv/installed  ## the guide's configuration as a study, and its comparison for the README (ten minutes)
+	@python -m sweeps run studies/baseline.yaml
+	@git show "$$(git for-each-ref --sort=-creatordate --count=1 --format='%(objectname)' \
+		'refs/exps/**/baseline-000-*')":metrics/evaluate/comparison.csv > docs/baseline.csv
 
 pictures: .venv/installed  ## bring the pictures the README shows to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/

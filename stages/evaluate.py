@@ -61,7 +61,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         if settings.detail == "full":
             from tonesift import examination  # two seconds of imports that scores need not wait for
 
-            subject = examination.Subject(ours.estimate, ours.reset, ours.context, found.tones, history)
+            subject = examination.Subject(ours.estimate, ours.reset, ours.context, model.hop, found.tones, history)
             more = examination.examine(subject, task, found.own, mixture, target, tried.test)
     write(arguments, found, more)
     samples = sum(seen.count for seen in scored.tallies)
@@ -87,14 +87,19 @@ def choose(
             Stretches(windows.starts(split.train, split.step_size), ours.reset),
         )
     read = windows.covered(split.train, split.sequence_length, split.step_size)
-    longest = min(samples, max(end - begin for _, begin, end in read))
-    period = task.tones.shape[1] if task.periodic else ours.settled
-    spread = min(period, longest // 2)
+    longest = min(samples, max(end - begin for _, begin, end in read), judge.LONGEST)
+    spread = min(spread_of_starts(task, ours), longest // 2)
     whole = [(index, 0, samples) for index in range(count)]
-    chosen = (
-        judge.drawn_streams(held, settings.streams, longest - spread, spread, START_SEED) for held in (whole, read)
+    anywhere = spread if task.tones is None or task.periodic else samples - (longest - spread)  # as the limit has it
+    return Tried(
+        judge.drawn_streams(whole, max(settings.streams, count), longest - spread, anywhere, START_SEED),
+        judge.drawn_streams(read, settings.streams, longest - spread, spread, START_SEED),
     )
-    return Tried(*chosen)
+
+
+def spread_of_starts(task: comparison.Task, ours: Judge) -> int:
+    """Samples that the streams' starts are drawn from: a period of the waveform, or a second."""
+    return task.tones.shape[1] if task.periodic else ours.settled
 
 
 def own_rows(ours: Judge, task: comparison.Task, scored: sequences.Scores) -> list[Row]:
@@ -109,8 +114,6 @@ def settled(ours: Judge, scored: sequences.Scores, target: NDArray, mixture: NDA
     if scored.settled is None:
         return {}
     whole = judge.scores(target, ours.estimate(mixture), ours.settled).settled
-    if whole is None:
-        return {}
     overall = sum(scored.settled, metrics.Tally())
     return {
         "settled": {

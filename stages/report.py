@@ -62,7 +62,8 @@ def write_report(arguments: argparse.Namespace) -> dict[str, Any]:
     write(arguments.card, card.render(facts, tones, comparison, digest=digest))
     print(f"Diagnosis: {found.verdict}")
     print(*found.sentences, sep="\n")
-    print("To try next:", *found.commands, sep="\n  ")
+    if found.commands:
+        print("To try next:", *found.commands, sep="\n  ")
     print(f"Report: {arguments.page}    Model card: {arguments.card}")
     return {}
 

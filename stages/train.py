@@ -36,7 +36,11 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     model = models.ToneLSTM(len(facts.frequencies), **model_params.model_dump()).to(device)
     check_hop(split.sequence_length, model.hop)
     model.initialise(models.torch_generator(training.stream(settings.seed, "weights"), device))
-    lesson = (carried if settings.stateful else windowed)(model, signals, split, facts, settings)
+    lesson = (
+        carried(model, signals, split, facts, settings)
+        if settings.stateful
+        else windowed(model, signals, split, settings)
+    )
     begin = time.perf_counter()
     with replacing(arguments.curves) as aside:
         summary = fit(model, lesson, learnt(signals, split, settings), settings, noise(facts, split, settings), aside)
@@ -105,7 +109,6 @@ def windowed(
     model: models.ToneLSTM,
     signals: sequences.Signals,
     split: windows.Split,
-    facts: recordings.Facts,
     settings: params.Train,
 ) -> Lesson:
     """Every window once, in random order, the state reset with each; validation on every window."""

@@ -202,8 +202,9 @@ def fit(analysis: Analysis) -> Iterator[str]:
     figures = f"{seen} {trained:.4g}, {objective.key} {best.values[0]:.4g}"
     if gap > GAP:
         yield (
-            f"The best trial does better, by {gap:.0%}, on what it was trained on than on new data ({figures}): it "
-            "overfits; more regularisation, more data or a smaller model may help more than further search."
+            f"The best trial does better, by {gap:.0%}, on what it was trained on than on new data ({figures}): if "
+            "the two are measured alike it overfits, and more regularisation, more data or a smaller model may help "
+            "more than further search."
         )
     elif gap < CLOSE:
         yield (

@@ -144,6 +144,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
             else:
                 shutil.copy(source, path / entry)
         workspace = Workspace(path, quiet_environment(home))
+        workspace.set(YAML().load(ROOT / "studies" / "bases" / "guide.yaml"))  # whatever params.yaml was promoted to
         workspace.set(SMALL)
         workspace.run("git", "init", "--quiet", "--initial-branch", "main")
         workspace.run("dvc", "init", "--quiet")

@@ -71,9 +71,9 @@ class Task:
 
     @property
     def power(self) -> NDArray[np.float64]:
-        """Expected power of each tone, shape (K,)."""
+        """Power of each tone, shape (K,): over a period of the fixed waveforms, or in the recordings at hand."""
         if self.tones is None:
-            return np.full(len(self.facts.frequencies), self.facts.second_moment / 2)
+            return np.mean(np.square(self.facts.amplitudes), axis=0) / 2
         return self.tones.var(axis=1)
 
 

@@ -22,7 +22,9 @@ CURVES = ("train/loss", "validation/loss", "train/r2", "validation/r2")
 SCORES = ("r2", "mse", "train_mse")
 
 LEAK_MARGIN = 0.05  # R²: a validation block is short, and chance alone moves its R² by some hundredths
+AT_LIMIT_MSE = 1.15  # times the limit's: close to an R² of 1 shares of R² tell nothing
 AT_LIMIT = 0.97  # share of the best possible: what another seed changes is as large as what is left
+NOTHING = 1e-9  # below which an error is none
 SMALL_GAP = 0.005  # R²: less is left to gain than two draws of the noise differ by, however low the limit
 IMPROVING = 0.01  # share by which the loss fell lately: below 1 % more epochs are not worth their time
 RECENT = 0.2  # share of the epochs that counts as lately: long enough to see through a noisy curve
@@ -179,7 +181,8 @@ def _leaking(run: _Run) -> bool:
 def _at_limit(run: _Run) -> bool:
     if run.limit is None:
         return False
-    return run.scores["r2"] >= min(AT_LIMIT * run.limit, run.limit - SMALL_GAP)
+    enough = run.scores["r2"] >= min(AT_LIMIT * run.limit, run.limit - SMALL_GAP)
+    return enough and 1 - run.scores["r2"] <= AT_LIMIT_MSE * (1 - run.limit) + NOTHING
 
 
 def _stopped_early(run: _Run) -> bool:
@@ -195,7 +198,8 @@ def _stopped_early(run: _Run) -> bool:
 
 
 def _overfit(run: _Run) -> bool:
-    parted = run.curves["train/loss"][-1] < OVERFIT_GAP * run.losses[-1]
+    # streams to validate on begin more often than those to train on, so their losses do not compare
+    parted = not run.stateful and run.curves["train/loss"][-1] < OVERFIT_GAP * run.losses[-1]
     rising = run.best <= EARLY * run.epochs and run.losses[-1] > RISING * run.losses[run.best - 1]
     return bool(parted or rising or run.ratio > MEMORISED)
 
@@ -242,7 +246,7 @@ def _explain_leaking(run: _Run) -> list[str]:
 
 def _explain_limit(run: _Run) -> list[str]:
     test = run.scores["r2"]
-    share = f", {100 * test / run.limit:.0f} % of it" if run.limit > SMALL_GAP else ""
+    share = f", {100 * test / run.limit:.3g} % of it" if run.limit > SMALL_GAP else ""
     context = "with all the past" if run.stateful else f"with windows of {run.window} samples"
     return [
         f"The best possible R² {context} is {run.limit:.3f}; the network has {test:.3f} on test{share}. No other "
@@ -269,10 +273,12 @@ def _explain_overfit(run: _Run) -> list[str]:
         )
     else:
         kept = f"The validation loss ended at {last:.4g}, its lowest"
-    fresh = "" if run.params["train"]["fresh_noise"] else "New noise at every reading would take the turn away. "
+    learnt, fresh = "noise", "New noise at every reading would take the turn away. "
+    if run.params["train"]["fresh_noise"]:
+        learnt, fresh = "waveforms", ""
     return [
-        f"{kept}; the training loss ended at {run.curves['train/loss'][-1]:.4g}. What is learnt by then is the noise "
-        "of the training recordings.",
+        f"{kept}; the training loss ended at {run.curves['train/loss'][-1]:.4g}. What is learnt by then are the "
+        f"training recordings' own {learnt}.",
         f"The weights kept are those of epoch {run.best}. {fresh}A smaller network, more dropout, more weight decay or "
         "smaller steps would put the turn off.",
     ]
@@ -287,12 +293,23 @@ def _explain_underfit(run: _Run) -> list[str]:
 
 
 def _explain_sound(run: _Run) -> list[str]:
+    if run.stateful:
+        return _explain_streams(run)
     return [
         f"Training and validation loss ended close together, {run.curves['train/loss'][-1]:.4g} and "
         f"{run.losses[-1]:.4g}; neither underfitting nor overfitting is to be seen.",
-        "A larger network may gain a little"
-        + ("." if run.stateful else ", a longer sequence raises what is possible."),
+        "A larger network may gain a little, a longer sequence raises what is possible.",
     ]
+
+
+def _explain_streams(run: _Run) -> list[str]:
+    found = ["Neither underfitting nor overfitting is to be seen."]
+    if run.limit is not None and run.limit < 1:
+        times = (1 - run.scores["r2"]) / (1 - run.limit)
+        found.append(
+            f"The error is {times:.3g} times that of the best possible; a larger network or longer training may help."
+        )
+    return found
 
 
 EXPLANATIONS: dict[str, Callable[[_Run], list[str]]] = {
@@ -310,7 +327,7 @@ def _context(run: _Run) -> list[str]:
     found = []
     if run.limit is not None and run.limit > SMALL_GAP and not (_at_limit(run) or _leaking(run)):
         share = 100 * run.scores["r2"] / run.limit
-        found.append(f"On test the R² is {run.scores['r2']:.3f}, {share:.0f} % of the best possible ({run.limit:.3f}).")
+        found.append(f"On test the R² is {run.scores['r2']:.3f}, {share:.3g} % of the best possible ({run.limit:.3f}).")
     if math.isfinite(run.ratio):
         found.append(f"Test over training error is {run.ratio:.2f} (wanted: 0.9 to 1.1).")
     return found

@@ -36,6 +36,8 @@ class Subject:
         L, samples after which its state is reset; None for never.
     context : str
         The same in words.
+    hop : int
+        Samples it reads before it answers about them.
     tones : Table
         Its figures over all tones and of each.
     history : mapping of str to ndarray, shape (epochs,)
@@ -45,6 +47,7 @@ class Subject:
     estimate: Callable[[NDArray], NDArray]
     reset: int | None
     context: str
+    hop: int
     tones: Table
     history: Mapping[str, NDArray]
 
@@ -102,7 +105,11 @@ def examine(
     share = slice(0, max(1, WHOLE_SAMPLES // target.shape[2]))
     mixture, target = mixture[share], target[share]
     error = subject.estimate(mixture) - target
-    alike = {name: as_reset(estimate, subject.reset) for name, (*_, estimate) in rivals.estimators(task).items()}
+    alike = {
+        name: as_reset(estimate, subject.reset)
+        for name, (*_, estimate) in rivals.estimators(task, subject.hop).items()
+        if subject.reset or not gives_away(name, task)
+    }
     errors = {name: estimate(mixture.astype(np.float64)) - target for name, estimate in alike.items()}
     block = uncertainty.block_length(error, subject.reset or 1, task.tones.shape[1] if task.periodic else None)
     labels = {row.name: row.label for row in [*own, *rows]}
@@ -130,13 +137,21 @@ def filter_rows(task: Task, mixture: NDArray, target: NDArray, stretches: Stretc
     """Classical filters and the posterior mean on the network's stretches; after resets also with all the past."""
     every = -(-len(stretches.starts) * stretches.length // RIVAL_SAMPLES)
     some = stretches._replace(starts=stretches.starts[::every])
-    found = rivals.rival_rows(task, some.cut(mixture), some.cut(target), subject.context)
+    found = rivals.rival_rows(task, some.cut(mixture), some.cut(target), subject.context, subject.hop)
     if subject.reset is None:
         return found
     past = slice(0, max(1, WHOLE_SAMPLES // mixture.shape[1])), slice(0, WHOLE_SAMPLES)
     whole = rivals.rival_rows(task, mixture[past], target[past[0], :, past[1]], ALL_THE_PAST)
     reached = comparison.limit_row(task, min(mixture.shape[1], WHOLE_SAMPLES), ALL_THE_PAST)
-    return [*found, reached, *whole]
+    return [*found, *(row for row in (reached, *whole) if not gives_away(row.name, task))]
+
+
+def gives_away(name: str, task: Task) -> bool:
+    """Whether an estimator on a whole recording is told the answer: where the recording begins is all it has to find.
+
+    That is so where the waveform does not repeat within a recording.
+    """
+    return name in ("limit", "posterior_mean") and task.tones is not None and not task.periodic
 
 
 def sure(errors: NDArray, targets: NDArray, block: int) -> Table:

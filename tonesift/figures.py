@@ -117,6 +117,7 @@ def training(history: Mapping[str, NDArray]) -> Figure:
     axes[2].set_ylabel("learning rate")
     axes[3].plot(epochs, history["grad_norm"], color="black")
     axes[3].set(ylabel="gradient norm", xlabel="epoch")
+    axes[3].xaxis.get_major_locator().set_params(integer=True)
     for ax in axes:
         ax.axvline(best, color=MARK, ls=":", lw=1.5)
     axes[0].annotate(f" epoch {best}", (best, 1), xycoords=("data", "axes fraction"), va="top", color=MARK)
@@ -306,14 +307,15 @@ def story(rows: Sequence[Mapping]) -> Figure:
     values = [row["r2"] for row in rows]
     ax.barh(places, values, color=[TARGET if row["limit"] else MIXTURE for row in rows], height=0.6)
     for place, row in zip(places, rows, strict=True):
-        ax.annotate(f" {row['r2']:.3f}", (row["r2"], place), va="center", xytext=(3, 0), textcoords="offset points")
+        ax.text(row["r2"] - 0.01, place, f"{row['r2']:.3f}", va="center", ha="right", color="white")
     marked = [(row["limit"], place) for place, row in enumerate(rows) if row["limit"]]
     at, where = zip(*marked, strict=True) if marked else ((), ())
-    ax.plot(at, where, ls="", marker="|", ms=24, mew=2.5, color=OUTPUT, label="best possible with what it may read")
+    ax.plot(at, where, ls="", marker="|", ms=22, mew=3, color=OUTPUT, label="best possible with what it may read")
     ax.set_yticks(places, [row["label"] for row in rows])
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1.12), xlabel="R² on noise never seen")
-    ax.legend(loc="lower right", frameon=False)
+    ax.set(xlim=(0, 1.02), xlabel="R² on noise never seen")
+    if marked:
+        figure.legend(loc="outside upper right", frameon=False)
     return figure
 
 
@@ -370,10 +372,11 @@ def overview(
     best = int(np.argmin(history["validation/loss"])) + 1
     axes["loss"].axvline(best, color=MARK, ls=":", label=f"epoch {best}, kept")
     axes["loss"].set(xlabel="epoch", ylabel="mean squared error", title="Training")
+    axes["loss"].xaxis.get_major_locator().set_params(integer=True)
     _context(axes["context"], curves)
     axes["context"].set_title("What context buys")
     _bars(axes["bars"], frequencies, values)
-    axes["bars"].set_title("R² of each tone")
+    axes["bars"].set(title="R² of each tone", ylim=(None, 1.35 * axes["bars"].get_ylim()[1]))  # room for the legend
     axes["errors"].hist(error.ravel(), bins=80, density=True, color=MIXTURE)
     axes["errors"].set(xlabel="error", ylabel="density", title="Errors")
     for name, columns in {"detail": 1, "loss": 1, "context": 2, "bars": 1}.items():

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         with soundfiles.created(arguments.output, _form(chain, tone_filter, source, arguments.state)) as write:
             for chunk in source.chunks:
                 write(chain.filter.push(chunk))
-            _check_enough(chain.filter.samples - before, tone_filter.hop, source, arguments.state)
+            _check_enough(chain.filter.samples - before, chain.filter.hop, source, arguments.state)
             if not arguments.state:
                 write(chain.filter.finish())
     if arguments.state:
@@ -119,7 +119,7 @@ def _rate(source: Source, given: float | None, own: float) -> float:
         raise InputError(f"--rate {given:.12g}: but {source.name} says {source.rate:.12g} Hz: leave --rate out")
     if source.rate is None and given is None:
         print(f"note: {source.name}: taken to be sampled at {own:.12g} Hz, as the model (--rate)", file=sys.stderr)
-    return source.rate or given or own
+    return next(rate for rate in (source.rate, given, own) if rate is not None)
 
 
 def _form(chain: Chain, tone_filter: ToneFilter, source: Source, state: Path | None) -> Form:
@@ -133,7 +133,7 @@ def _check_enough(samples: int, hop: int, source: Source, state: Path | None) ->
     if samples == 0:
         raise InputError(f"{source.name}: it holds no samples")
     if samples < hop and not state:
-        raise InputError(f"{source.name}: it holds {samples} samples, but the model reads {hop} at a time")
+        raise InputError(f"{source.name}: it holds {samples} samples, but the model reads {hop} at a time: give more")
 
 
 def _summary(chain: Chain, before: int, seconds: float) -> str:

@@ -20,6 +20,7 @@ from tonesift.model import ToneLSTM
 from tonesift.sequences import Scores, Signals
 
 ALL_THE_PAST = "all the past"
+LONGEST = 100_000  # samples of a stream, at most: memory grows with it
 
 
 class Stretches(NamedTuple):

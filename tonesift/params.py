@@ -76,7 +76,7 @@ class Prepare(Section):
     """Section `prepare`: windows, split and scaling."""
 
     sequence_length: Count = _field("steps in a window, of model.hop samples each", (25, 200))
-    step_size: Count = _field("samples between the starts of neighbouring windows; without effect on streams", (1, 50))
+    step_size: Count = _field("samples between the starts of neighbouring windows", (1, 50))
     split: Literal["block", "random"] = _field(
         "block: validate on a contiguous block or on whole recordings; random: window by window (leaks)"
     )
@@ -109,7 +109,7 @@ class Train(Section):
     fresh_noise: bool = _field("new noise of data.noise_std at every reading in place of the recorded")
     jitter: NotNegative = _field("standard deviation of new noise on top at every reading", (0, 0.2))
     optimizer: Literal["adam", "adamw", "sgd"] = _field("adam, adamw, or sgd with momentum")
-    learning_rate: Positive = _field("step size at the start", (1e-5, 1e-2))
+    learning_rate: Positive = _field("step size, where it is highest", (1e-5, 1e-2))
     momentum: Annotated[float, Field(ge=0, lt=1)] = _field("of sgd")
     weight_decay: NotNegative = _field("L2 penalty (adamw: decoupled)", (0, 1e-3))
     grad_clip: Positive | None = _field("largest norm of the gradient; null: none", (0.5, 5))
@@ -122,7 +122,7 @@ class Train(Section):
     early_stop_patience: Count = _field("epochs without gain before training stops", (5, 30))
     fused: bool = _field("update all weights in one call")
     precision: Literal["float32", "bfloat16"] = _field(
-        "of the network's products in training; bfloat16 where the processor has it"
+        "of the network in training; bfloat16 where the processor has it"
     )
     seed: Seed = _field("seed of weights, order, dropout and new noise")
     shards: Count = _field(
@@ -219,6 +219,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
         found.append(
             "train.stateful: a stream needs neighbouring windows, but prepare.split is 'random': set it to block"
         )
+    found += _fold_conflicts(prepare) if prepare else []
     return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
 
 
@@ -245,19 +246,23 @@ def _data_conflicts(data: Data) -> list[str]:
     return found
 
 
-def _window_conflicts(data: Data, prepare: Prepare, hop: int) -> list[str]:
+def _fold_conflicts(prepare: Prepare) -> list[str]:
     found = []
+    if prepare.fold is not None and prepare.fold > prepare.folds:
+        found.append(f"prepare.fold: got {prepare.fold}, but there are {prepare.folds} folds (prepare.folds)")
+    if prepare.fold is not None and prepare.split == "random":
+        found.append("prepare.fold: folds are contiguous blocks, but prepare.split is 'random': set it to block")
+    return found
+
+
+def _window_conflicts(data: Data, prepare: Prepare, hop: int) -> list[str]:
     if prepare.sequence_length * hop > data.samples:
         steps = f" steps of {hop}" if hop > 1 else ""
         return [
             f"prepare.sequence_length: got {prepare.sequence_length}{steps}, but a recording has "
             f"{data.samples} samples (data.duration x data.sampling_rate)"
         ]
-    if prepare.fold is not None and prepare.fold > prepare.folds:
-        found.append(f"prepare.fold: got {prepare.fold}, but there are {prepare.folds} folds (prepare.folds)")
-    if prepare.fold is not None and prepare.split == "random":
-        found.append("prepare.fold: folds are contiguous blocks, but prepare.split is 'random': set it to block")
-    return found or _empty_part(data, prepare, hop)
+    return [] if _fold_conflicts(prepare) else _empty_part(data, prepare, hop)
 
 
 def _empty_part(data: Data, prepare: Prepare, hop: int) -> list[str]:

@@ -256,7 +256,7 @@ def _text(value: Any, form: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.3g} %"
 
 
 def _cards(content: Content) -> list[tuple[str, str]]:

@@ -75,11 +75,17 @@ class ResampledFilter:
         Hz, of the samples that will come.
     gaps : {'refuse', 'zero', 'hold'}
         See `tonefilter.Gaps`: gaps are filled before resampling would spread them.
+
+    Attributes
+    ----------
+    hop : int
+        Samples of the stream that fill a hop of the model's.
     """
 
     def __init__(self, tone_filter: ToneFilter, rate: float, gaps: str = "refuse") -> None:
         self._filter, self._gaps, self.samples, self._given = tone_filter, Gaps(gaps), 0, 0
         ratio = _ratio(tone_filter.sampling_rate, rate)
+        self.hop = math.ceil(tone_filter.hop / ratio)
         self._forth = Resampler(ratio.numerator, ratio.denominator)
         self._back = Resampler(ratio.denominator, ratio.numerator, len(tone_filter.tones))
         reaches = 2 * self._forth.reach / ratio.numerator  # of both filters, in samples of the stream

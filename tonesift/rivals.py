@@ -12,13 +12,16 @@ TOLD = {"frequencies": "frequencies", "noise_std": "noise level", "second_moment
 Estimator = Callable[[NDArray], NDArray]
 
 
-def estimators(task: Task) -> dict[str, tuple[str, bool, str, Estimator]]:
-    """Every rival by name: label, whether it is causal, what it is told, and mixtures (..., T) to tones (..., K, T)."""
+def estimators(task: Task, hop: int = 1) -> dict[str, tuple[str, bool, str, Estimator]]:
+    """Every rival by name: label, whether it is causal, what it is told, and mixtures (..., T) to tones (..., K, T).
+
+    The posterior mean reads `hop` samples before it answers about them, as the network does; filters answer at once.
+    """
     found = {
         name: (entry.label, entry.causal, _told(entry), _filter(name, task)) for name, entry in filters.FILTERS.items()
     }
     if task.tones is not None:
-        found["posterior_mean"] = ("posterior mean", True, "waveforms, noise level", _posterior(task))
+        found["posterior_mean"] = ("posterior mean", True, "waveforms, noise level", _posterior(task, hop))
     return found
 
 
@@ -43,15 +46,15 @@ def _filter(name: str, task: Task) -> Estimator:
     return estimate
 
 
-def _posterior(task: Task) -> Estimator:
+def _posterior(task: Task, hop: int) -> Estimator:
     def estimate(mixture: NDArray) -> NDArray:
-        seen = limits.causal(mixture.shape[-1])
+        seen = limits.hopped(mixture.shape[-1], hop)
         return limits.posterior_mean(mixture, task.tones, task.facts.noise_std, seen, periodic=task.periodic)
 
     return estimate
 
 
-def rival_rows(task: Task, mixture: NDArray, targets: NDArray, context: str) -> list[Row]:
+def rival_rows(task: Task, mixture: NDArray, targets: NDArray, context: str, hop: int = 1) -> list[Row]:
     """Every rival on the same stretches.
 
     Parameters
@@ -62,15 +65,17 @@ def rival_rows(task: Task, mixture: NDArray, targets: NDArray, context: str) -> 
         Stretches, each a fresh start.
     context : str
         What a stretch is, in words.
+    hop : int
+        Samples the posterior mean reads before it answers about them.
 
     Returns
     -------
     list of Row
     """
     rows = []
-    for name, (label, causal, told, estimate) in estimators(task).items():
-        error = estimate(mixture.astype(np.float64)) - targets
-        rows.append(Row(name, label, context, causal, told, np.mean(error**2, axis=0)))
+    for name, (label, causal, told, estimate) in estimators(task, hop).items():
+        mse = np.mean((estimate(mixture.astype(np.float64)) - targets) ** 2, axis=0)
+        rows.append(Row(name, label, context, causal, told, mse, hop if name == "posterior_mean" else 1))
     return rows
 
 

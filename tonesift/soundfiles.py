@@ -5,6 +5,7 @@ at a time. What is written becomes the file asked for only once it is whole.
 """
 
 import csv
+import reprlib
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import h5py
 import numpy as np
@@ -138,7 +139,8 @@ def created(path: Path, form: Form) -> Iterator[Write]:
     ----------
     path : Path
         The suffix says what it is: .csv (a column for each tone, with a header), .wav (a channel for each, 32-bit
-        float), .npy (shape (K, N), float32), .h5 or .hdf5 (dataset `tones`, shape (K, N), float32).
+        float), .npy (shape (K, N), float32), .h5 or .hdf5 (dataset `tones`, shape (K, N), float32). Its folder is made
+        if need be.
     form : Form
         What will be written.
 
@@ -150,10 +152,7 @@ def created(path: Path, form: Form) -> Iterator[Write]:
     if path == PIPE:
         yield _csv_writer(sys.stdout, form)
         return
-    writer = WRITERS[known_suffix(path)]
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}: make it first")
-    with writer(path, form) as write:
+    with WRITERS[known_suffix(path)](path, form) as write:
         yield write
 
 
@@ -174,9 +173,9 @@ def _read_csv(path: Path, selection: Selection) -> Iterator[Source]:
         values = csv_values(sys.stdin, "standard input", selection.column)
         yield Source("standard input", (np.array([value]) for value in values))
         return
-    with path.open(encoding="utf-8-sig", newline="") as file:  # a mistake in the last line is found before any work
+    with path.open(encoding="utf-8", newline="") as file:  # a mistake in the last line is found before any work
         samples = sum(1 for _ in csv_values(file, str(path), selection.column))
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         yield Source(str(path), _in_chunks(csv_values(file, str(path), selection.column)), samples=samples)
 
 
@@ -191,13 +190,13 @@ def csv_values(lines: Iterable[str], name: str, column: str | None) -> Iterator[
     Parameters
     ----------
     lines : iterable of str
-        A first one that is not numbers is a header.
+        A first one that is not numbers is a header; a byte order mark before it is no part of it.
     name : str
         What an error calls the file.
     column : str, optional
         Name, or number from 1; needed only if there are several.
     """
-    rows = csv.reader(lines)
+    rows = csv.reader(_unmarked(iter(lines)))
     try:
         first = next((row for row in rows if row), [])
         index = _column(first, column, name)
@@ -216,6 +215,11 @@ def csv_values(lines: Iterable[str], name: str, column: str | None) -> Iterator[
         raise
     except ValueError as error:
         raise InputError(f"{name}, line {rows.line_num}: {row[index]!r} is not a number") from error
+
+
+def _unmarked(lines: Iterator[str]) -> Iterator[str]:
+    yield next(lines, "").removeprefix("\ufeff")  # before CSV is made of it: a quoted cell may follow
+    yield from lines
 
 
 def _and_then(first: list[str], rest: Iterable[list[str]]) -> Iterator[list[str]]:
@@ -378,13 +382,25 @@ def _read_hdf5(path: Path, selection: Selection) -> Iterator[Source]:
         dataset = _dataset(path, file, selection.dataset or "mixture")
         row = _row(path, dataset, selection.recording)
         facts = {**file.attrs, **dataset.attrs}
-        yield Source(
-            str(path),
-            _hdf5_chunks(path, dataset, row),
-            float(facts["sampling_rate"]) if "sampling_rate" in facts else None,
-            tuple(float(frequency) for frequency in facts["frequencies"]) if "frequencies" in facts else None,
-            dataset.shape[-1],
-        )
+        rate = _hertz(path, facts, "sampling_rate", several=False)
+        frequencies = _hertz(path, facts, "frequencies", several=True)
+        chunks = _hdf5_chunks(path, dataset, row)
+        yield Source(str(path), chunks, rate[0] if rate else None, frequencies, dataset.shape[-1])
+
+
+def _hertz(path: Path, facts: dict[str, Any], name: str, several: bool) -> tuple[float, ...] | None:
+    """Numbers of an attribute, if there is one."""
+    if name not in facts:
+        return None
+    values = np.asarray(facts[name])
+    fits = values.ndim == 1 and values.size if several else values.size == 1
+    if fits and values.dtype.kind in "fiu" and np.all(np.isfinite(values) & (values > 0)):
+        return tuple(values.ravel().astype("f8").tolist())
+    rule = "a list of numbers of Hz, each" if several else "one number of Hz,"
+    raise InputError(
+        f"{path}: its attribute {name} is {reprlib.repr(values.tolist())}, but must be {rule} finite and above 0: "
+        "correct or remove it"
+    )
 
 
 def _hdf5_chunks(path: Path, dataset: h5py.Dataset, row: tuple[int, ...]) -> Iterator[NDArray]:

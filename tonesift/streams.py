@@ -19,6 +19,7 @@ from tonesift.sequences import Batch, Signals
 
 CHUNK_STEPS = 500  # steps passed through a network at once: bounds memory
 STREAM_ROWS = 32  # streams passed side by side; part of the bits, so not a matter of taste
+VALIDATION_SAMPLES = 100_000  # that a stream reads before a validation stretch, and in it, at most
 VALIDATION_STARTS = 64  # streams that begin inside the validation stretches, all together
 
 Stretch = tuple[int, int, int]  # recording, begin, end
@@ -138,10 +139,12 @@ def courses(stretches: Sequence[Stretch], period: int, generator: np.random.Gene
     Returns
     -------
     list of Course
-        One from each recording's own start, uninterrupted to the end of the stretch; and where there are no more than
+        One from each recording's own start, uninterrupted to the end of the stretch (in long recordings, within
+        `VALIDATION_SAMPLES` of where the stretch begins); and where there are no more than
         `VALIDATION_STARTS` stretches, so many in all that begin inside them and last two periods at most.
     """
-    going = [Course(recording, 0, begin, end) for recording, begin, end in stretches]
+    far = VALIDATION_SAMPLES
+    going = [Course(recording, max(0, b - far), b, min(e, b + far)) for recording, b, e in stretches]
     beginning = []
     for recording, begin, end in stretches:
         for start in begin + drawn_starts(

@@ -41,7 +41,7 @@ class Epoch:
     validation : Tally
         After the epoch, without dropout.
     learning_rate : float
-        The one the epoch was trained with.
+        The one the epoch began with.
     grad_norm : float
         Mean norm of the gradient before clipping.
     best : bool
@@ -102,8 +102,8 @@ class Schedule:
         self._each_step: LRScheduler | None = None
         self._each_epoch: ReduceLROnPlateau | None = None
         if kind == "one-cycle":
-            top = optimizer.param_groups[0]["lr"]
-            self._each_step = OneCycleLR(optimizer, top, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False)
+            top, share = optimizer.param_groups[0]["lr"], warmup if rising > 1 else 0.0
+            self._each_step = OneCycleLR(optimizer, top, total_steps=steps + 1, pct_start=share, cycle_momentum=False)
             return
         if rising > 1:
             self._each_step = LinearLR(optimizer, start_factor=1 / rising, total_iters=rising - 1)
@@ -142,7 +142,7 @@ class Step:
     noises : list of numpy.random.Generator
         Where it comes from, one for each shard.
     precision : {'float32', 'bfloat16'}
-        Of the network's matrix products; weights and their updates are float32.
+        Of the network's arithmetic, its state included; weights and their updates are float32.
     """
 
     model: ToneLSTM
@@ -250,7 +250,7 @@ def fit(
     noise_std : float
         Standard deviation of fresh noise on the scaled mixture.
     precision : {'float32', 'bfloat16'}
-        Of the network's matrix products in training.
+        Of the network's arithmetic in training.
     on_step : callable
         Called after each step with the step's number from 1, the steps in an epoch and the step's loss.
 

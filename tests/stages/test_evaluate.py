@@ -52,7 +52,7 @@ def test_a_reset_network_is_judged_on_every_window_and_on_those_trained_on():
     [
         ("fixed", (2.0, 5.0), 100),  # a period of one second
         ("fixed", (4.0, 10.0), 50),  # of half a second
-        ("fixed", (2.0, 5.0371), 100),  # none within the recording: a second
+        ("fixed", (2.0, 5.0371), 100),  # none within the recording: a second; in test, wherever there is room
         ("general", (4.0, 10.0), 100),  # phases are drawn anyway: a second
     ],
 )
@@ -63,12 +63,14 @@ def test_a_carried_network_is_judged_on_streams_from_all_over_a_period(name, fre
     longest = max(end - begin for _, begin, end in held)
     assert test.length == train.length == longest - spread
     begins = {recording: begin for recording, begin, end in held if end - begin == longest}
-    for stretches, first in ((test, dict.fromkeys(range(recordings), 0)), (train, begins)):
+    anywhere = 400 - test.length if 5.0371 in frequencies else spread
+    whole = dict.fromkeys(range(recordings), 0)
+    for stretches, first, among in ((test, whole, anywhere), (train, begins, spread)):
         assert len(stretches.starts) == 24
         offsets = [start - first[recording] for recording, start in stretches.starts.tolist()]
-        assert sorted(offset * 24 // spread for offset in offsets) == pytest.approx(range(24), abs=1)
-        assert 0 <= min(offsets) <= spread / 24
-        assert spread - 1 - spread / 24 <= max(offsets) < spread
+        assert sorted(offset * 24 // among for offset in offsets) == pytest.approx(range(24), abs=1)
+        assert 0 <= min(offsets) <= among / 24
+        assert among - 1 - among / 24 <= max(offsets) < among
         assert all(start + stretches.length <= 400 for _, start in stretches.starts.tolist())
     assert {recording for recording, _ in test.starts.tolist()} == set(range(recordings))
 
@@ -100,3 +102,9 @@ def test_streams_of_less_than_a_second_have_no_settled_figures(workspace):
     assert {row["r2_settled"] for row in rows} == {""}
     positions = list(csv.DictReader(io.StringIO(workspace.read("metrics/evaluate/context.csv"))))
     assert 20 <= len(positions) < 100
+
+
+def test_every_test_recording_is_judged_even_where_fewer_streams_are_asked_for():
+    (test, train), _ = chosen(make_task("general", 400, (4.0, 10.0)), 30)
+    assert {recording for recording, _ in test.starts.tolist()} == set(range(30))
+    assert len(train.starts) == 24

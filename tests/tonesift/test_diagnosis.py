@@ -27,7 +27,7 @@ SETTINGS = {  # what the expected commands are reckoned from; the rest is of no 
 CARRIED = {"train": {"stateful": True}}
 PARAMS = {
     section: values | SETTINGS.get(section, {})
-    for section, values in YAML(typ="safe", pure=True).load(ROOT / "params.yaml").items()
+    for section, values in YAML(typ="safe", pure=True).load(ROOT / "studies" / "bases" / "guide.yaml").items()
 }
 FLAT = [0.4, *[0.235] * 29]  # R² 0.53, reached at once
 
@@ -123,7 +123,7 @@ def test_without_a_limit_underfitting_is_judged_by_what_is_wanted(r2, verdict):
 def test_curves_that_end_together_below_the_limit_are_sound():
     found = judge(FLAT, FLAT, 0.56)
     assert found.verdict == "sound"
-    assert any("93 % of the best possible" in sentence for sentence in found.sentences)
+    assert any("93.3 % of the best possible" in sentence for sentence in found.sentences)
     assert found.commands == ("dvc exp run -S model.hidden_size=256", "dvc exp run -S prepare.sequence_length=100")
 
 
@@ -301,3 +301,20 @@ def test_figures_that_cannot_be_judged_are_refused_in_one_line(history, figures,
     with pytest.raises(InputError, match=message) as error:
         diagnose(history, figures, limit, PARAMS)
     assert "\n" not in str(error.value)
+
+
+def test_close_to_one_it_is_the_error_that_says_how_far_the_limit_is():
+    carried = changed(train={"stateful": True, "fresh_noise": True})
+    found = judge([0.01] * 30, [0.02] * 30, 0.993, limit=0.995, params=carried, train_r2=0.993)
+    assert found.verdict == "sound"
+    assert any("1.4 times that of the best possible" in sentence for sentence in found.sentences)
+    assert (
+        judge([0.01] * 30, [0.02] * 30, 0.9945, limit=0.995, params=carried, train_r2=0.9945).verdict == "at the limit"
+    )
+
+
+def test_losses_of_streams_do_not_compare_but_test_and_training_do():
+    carried = changed(train={"stateful": True, "fresh_noise": True})
+    assert judge([0.01] * 30, [0.03] * 30, 0.9, limit=0.99, params=carried, train_r2=0.9).verdict != "overfit"
+    assert judge([0.01] * 30, [0.03] * 30, 0.9, limit=0.99, params=carried, train_r2=0.95).verdict == "overfit"
+    assert judge([0.01] * 30, [0.03] * 30, 0.9, limit=0.99, train_r2=0.9).verdict == "overfit"

@@ -153,6 +153,21 @@ def test_a_rate_that_contradicts_the_file_is_refused(place):
     refused("--rate 500: but", place, "in.wav", "out.npy", "--rate", "500")
 
 
+def test_a_rate_of_zero_is_not_taken_for_the_models(place):
+    with h5py.File(place / "in.h5", "w") as file:
+        file["mixture"], file.attrs["sampling_rate"] = np.zeros(100), 0.0
+    refused("its attribute sampling_rate is 0.0, but must be", place, "in.h5", "out.npy")
+
+
+def test_enough_is_a_hop_of_the_models_samples(place):
+    resample = ("--resample", "--rate")
+    np.save(place / "in.npy", np.ones(20, "f4"))
+    refused("holds 20 samples, but the model reads 441 at a time", place, "in.npy", "out.npy", *resample, "44100")
+    np.save(place / "in.npy", np.ones(9, "f4"))
+    run(place, "in.npy", "out.npy", *resample, "100")
+    assert np.load(place / "out.npy").shape == (TONES, 9)
+
+
 def test_a_model_of_another_version_is_refused(place, monkeypatch):
     monkeypatch.setattr(models, "VERSION", 1)
     models.save(place / "model.safetensors", *make())
@@ -223,6 +238,13 @@ def test_a_pipe_ends_quietly_when_nobody_reads(pipe):
 def test_a_bad_line_in_a_pipe_is_named(place):
     done = run(place, "-", "-", input="1\n2\nx\n", status=1)
     assert done.stderr.splitlines()[-1] == "filter: standard input, line 3: 'x' is not a number"
+
+
+def test_a_byte_order_mark_in_a_pipe_costs_no_sample(place):
+    lines = "".join(f"{value:.9g}\n" for value in np.load(place / "in.npy"))
+    done = run(place, "-", "-", input="\ufeff" + lines, encoding="utf-8")
+    found = np.genfromtxt(done.stdout.splitlines()[1:], delimiter=",").T
+    assert np.abs(found - expected(place)).max() < 1e-6
 
 
 def test_ctrl_c_leaves_no_half_file(place):

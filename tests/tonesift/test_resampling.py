@@ -50,6 +50,13 @@ def test_tones_are_there_after_the_latency():
     assert 5000 - resampled.latency <= begun < 5000
 
 
+@pytest.mark.parametrize(("rate", "hop"), [(100.0, 1), (500.0, 5), (1024.0, 11), (2000.0, 20), (44_100.0, 441)])
+def test_its_hop_fills_one_of_the_models(rate, hop):
+    resampled = ResampledFilter(ToneFilter(*make(hop=10)), rate)
+    assert resampled.hop == hop
+    assert hop * 1000 / rate >= 10 > (hop - 1) * 1000 / rate
+
+
 def test_gaps_are_filled_before_they_spread():
     samples = np.random.default_rng(4).normal(size=500)
     spoilt, mended = samples.copy(), samples.copy()

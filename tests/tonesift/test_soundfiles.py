@@ -1,4 +1,6 @@
+import io
 import resource
+import sys
 import wave
 
 import h5py
@@ -51,6 +53,14 @@ def test_csv_column_by_name_or_number(tmp_path, column, start):
     path = tmp_path / "a.csv"
     path.write_text(f"{start}t,b\n0,4\n1,\n2,nan\n", encoding="utf-8")
     assert np.array_equal(read(path, column=column)[0], [4, np.nan, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize("text", ["1.5\n2\n", '"1.5"\n2\n', '"a\nb"\n1.5\n2\n', "\n1.5\n2\n"])
+def test_a_byte_order_mark_is_no_part_of_the_samples(tmp_path, monkeypatch, text):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + text))
+    for path in (tmp_path / "a.csv", soundfiles.PIPE):
+        assert read(path)[0].tolist() == [1.5, 2.0]
 
 
 def test_a_csv_column_may_be_called_a_number(tmp_path):
@@ -107,6 +117,16 @@ def test_wav_of_24_bits_and_two_channels(tmp_path, samples):
             read(tmp_path / "a.wav", column=column)
 
 
+@pytest.mark.parametrize("rate", [0, 2**31])
+def test_wav_without_a_sampling_rate_is_refused(tmp_path, rate):
+    wavfile.write(tmp_path / "a.wav", 1000, np.zeros(10, "f4"))
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as a WAV file"):
+        read(tmp_path / "a.wav")
+
+
 @pytest.mark.parametrize("dtype", ["f4", ">f8", "i2"])
 def test_npy(tmp_path, samples, dtype):
     values = (samples * 100).astype(dtype)
@@ -157,6 +177,45 @@ def test_hdf5_recordings_and_other_datasets(tmp_path, samples):
         read(path, dataset="tone")
 
 
+def attributed(path, **attributes):
+    with h5py.File(path, "w") as file:
+        file["mixture"] = np.zeros(10)
+        file.attrs.update(attributes)
+    return path
+
+
+@pytest.mark.parametrize("rate", [500, np.float32(500), [500.0]])
+def test_hdf5_rate_is_one_number_of_any_kind(tmp_path, rate):
+    source = read(attributed(tmp_path / "a.h5", sampling_rate=rate, frequencies=[1, 3]))[1]
+    assert (source.rate, source.frequencies) == (500.0, (1.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("fast", "'fast'"),
+        (0.0, r"0\.0"),
+        (-1000, "-1000"),
+        (np.nan, "nan"),
+        (np.inf, "inf"),
+        ([1.0, 2.0], r"\[1\.0, 2\.0\]"),
+        (np.arange(1000), r"\[0, 1, 2, 3, 4, 5, \.\.\.\]"),
+        (h5py.Empty("f8"), "Empty.*"),
+    ],
+)
+def test_hdf5_rate_that_is_none_is_refused(tmp_path, value, shown):
+    path = attributed(tmp_path / "a.h5", sampling_rate=value)
+    with pytest.raises(InputError, match=rf"its attribute sampling_rate is {shown}, but must be one number of Hz, fin"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", [3.0, "fast", ["a", "b"], [1.0, 0.0], [1.0, np.nan], [[1.0, 3.0]], np.zeros(0)])
+def test_hdf5_frequencies_that_are_none_are_refused(tmp_path, value):
+    path = attributed(tmp_path / "a.h5", frequencies=value)
+    with pytest.raises(InputError, match=r"its attribute frequencies is .*, but must be a list of numbers of Hz, each"):
+        read(path)
+
+
 def test_a_file_that_is_not_what_its_suffix_says(tmp_path):
     for name, message in (("a.h5", "not a whole HDF5 file"), ("a.wav", "cannot be read as a WAV file")):
         (tmp_path / name).write_text("nonsense")
@@ -170,8 +229,6 @@ def test_missing_files_and_unknown_suffixes_are_refused(tmp_path):
     (tmp_path / "a.mp3").touch()
     with pytest.raises(InputError, match=r"its suffix is '.mp3', but must be one of \.csv, \.wav, \.npy, \.h5, \.hdf5"):
         read(tmp_path / "a.mp3")
-    with pytest.raises(InputError, match="there is no folder"):
-        write(tmp_path / "missing" / "a.csv", np.zeros((2, 7)))
 
 
 def test_choices_that_a_file_does_not_offer_are_refused(tmp_path):

@@ -405,6 +405,14 @@ def test_without_warming_up_every_schedule_begins_at_the_top(steps):
     assert falling == pytest.approx([lowest + (0.1 - lowest) * share for share in half_cosine])
 
 
+@pytest.mark.parametrize("kind", ["plateau", "one-cycle", "none"])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 9, 19, 50])
+def test_every_schedule_stays_between_nothing_and_the_top(kind, steps, warmup):
+    rates = course_of_rates(kind, steps, warmup)
+    assert all(0 < rate <= 0.1 + 1e-12 for rate in rates)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_fused_or_not_the_updates_are_the_same(signals, name):
     one, other = (fit(signals, make_model(), name=name, fused=fused, epochs=2, rate=0.01)[0] for fused in (True, False))
@@ -413,8 +421,12 @@ def test_fused_or_not_the_updates_are_the_same(signals, name):
     assert not same_weights(one, make_model())
 
 
-def test_momentum_is_that_of_sgd(signals):
-    assert training.make_optimizer(make_model(), "sgd", 0.1, 0.0, 0.7).param_groups[0]["momentum"] == 0.7
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimizers_are_as_asked_for(name, fused):
+    settings = training.make_optimizer(make_model(), name, 0.1, 0.01, 0.7, fused=fused).param_groups[0]
+    assert (settings["lr"], settings["weight_decay"], settings["fused"]) == (0.1, 0.01, fused)
+    assert settings.get("momentum", 0.7) == 0.7
 
 
 @pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16")
