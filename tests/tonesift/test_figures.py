@@ -68,7 +68,7 @@ def test_the_networks_pictures_are_drawn_for_both_kinds_of_memory(reset, samples
     mse = np.full((2, reset or 220), 0.2)
     rows = [comparison.Row(name, name, context, True, "", mse) for name in ("lstm", "limit", "kalman")]
     table = [{"r2": 0.6}] * 3
-    subject = examination.Subject(lambda mixture: mixture, reset, context, table, HISTORY)
+    subject = examination.Subject(lambda mixture: mixture, reset, context, 1, table, HISTORY)
     drawn = examination.draw(subject, task, rows, MIXTURE[:samples], TONES[:, :samples], TONES[:, :samples])
     assert set(drawn) == {name for name in PICTURES if " " not in name} - {"robustness", "story"}
     for name in ("graph1", "graph2"):
