@@ -7,7 +7,7 @@ export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: repro report test torture lint format bench baseline pictures schema clean help
+.PHONY: repro report test share-test torture lint format bench baseline pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
@@ -16,8 +16,11 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@echo
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
-test: .venv/installed  ## run all tests
+test: .venv/installed-test  ## run all tests
 	@python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
+	@python -m pytest tests/sharing
 
 torture: .venv/installed  ## kill searches at every step and at random, twenty rounds (about a quarter of an hour)
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
@@ -68,6 +71,14 @@ help:  ## this list
 
 .venv/installed: requirements.txt | .venv/bin/python
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-test: requirements-test.txt requirements-scale.txt .venv/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+.venv/installed-scale: requirements-scale.txt .venv/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed

@@ -64,15 +64,17 @@ def test_no_placeholder_is_left_in_the_documents():
 
 
 def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9._-]+==[0-9.]+", pin) for pin in pins)
-    known = {pin.split("==")[0].replace("-", "_") for pin in pins}
-    known |= {"ruamel", "yaml", "pydantic_core", "sklearn", "conftest", "foreign", "ledgers", "random_models", "tiny"}
-    known |= {"stages", "tonesift", "sweeps", "benchmarks"}
+    files = ("requirements.txt", "requirements-scale.txt", "requirements-test.txt")
+    lines = [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
+    pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
+    assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
+    known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
+    known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
+    known |= {"clones", "conftest", "foreign", "ledgers", "random_models", "servers", "tiny"}
+    known |= {"stages", "tonesift", "sweeps", "sharing", "benchmarks"}
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)
-        if relative.parts[0] not in ("stages", "tonesift", "sweeps", "benchmarks", "tests"):
+        if relative.parts[0] not in ("stages", "tonesift", "sweeps", "sharing", "benchmarks", "tests"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -119,3 +121,14 @@ def test_the_model_card_is_that_of_the_committed_figures():
         assert f"| {float(row['r2']):.3f} | {float(row['mse']):.4f} |" in text
     model = next(out for out in LOCK["train"]["outs"] if out["path"] == "models/model.safetensors")
     assert model["md5"][:12] in text
+
+
+def test_the_ray_cluster_file_is_one_that_ray_takes():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    content = YAML(typ="safe").load(ROOT / "docs" / "ray-cluster.yaml")
+    validate_config(prepare_config(content))
+    mounted = content["file_mounts"].values()
+    assert all((ROOT / path).exists() for path in mounted)
+    installed = " ".join(content["setup_commands"])
+    assert all(Path(path).name in installed for path in mounted)
