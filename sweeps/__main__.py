@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeps import campaigns, cleaning, driver, found, promotion, queueing
@@ -24,6 +24,7 @@ examples:
   python -m sweeps run studies/quick.yaml                  run a search, or go on with it
   python -m sweeps run studies/tpe.yaml --jobs 2 --time 1h
   python -m sweeps run studies/tpe.yaml --confirm 3 --seeds 5
+  python -m sweeps run studies/grid.yaml --ray 10.0.0.1:6379         on the nodes of a Ray cluster
   python -m sweeps enqueue studies/grid.yaml && dvc queue start --jobs 2
   python -m sweeps status                                  every study of studies/ that has been run
   python -m sweeps report studies/quick.yaml --where 'train.r2>0.5'
@@ -53,6 +54,11 @@ class _Place:
 def _run(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     options = Options(arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed)
+    if arguments.ray:
+        from sweeps import cluster
+
+        address = cluster.Address(arguments.ray, arguments.git_remote, arguments.dvc_remote, arguments.patience)
+        options = replace(options, workers=address.workers)
     _, campaign, status = driver.run_study(place.study, place.repository, place.path, options)
     if not arguments.no_report:
         _publish(place, campaign)
@@ -142,7 +148,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _clean(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
-    print(cleaning.clean(place.study, place.repository, arguments.dry_run))
+    print(cleaning.clean(place.study, place.repository, arguments.dry_run, arguments.git_remote))
     return 0
 
 
@@ -189,6 +195,17 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--confirm", type=_count, metavar="K", help="then run the best K again with several seeds")
     run.add_argument("--seeds", type=_count, default=5, help="how many seeds (5)")
     run.add_argument("--no-report", action="store_true", help="write no report, table and pictures at the end")
+    cluster = run.add_argument_group("on a Ray cluster")
+    cluster.add_argument(
+        "--ray", metavar="ADDRESS", help="HOST:PORT, ray://HOST:PORT, auto; local: one on this machine"
+    )
+    cluster.add_argument(
+        "--git-remote", metavar="NAME", help="where nodes get the code (origin; with local: this clone)"
+    )
+    cluster.add_argument("--dvc-remote", metavar="NAME", help="where nodes get and leave data (DVC's default remote)")
+    cluster.add_argument(
+        "--patience", type=_minutes, default=10.0, metavar="10m", help="how long to go on trying to reach a remote"
+    )
     enqueue = command("enqueue", _enqueue, "put a study's trials into DVC's own queue")
     enqueue.add_argument("study", type=Path, help="study file")
     enqueue.add_argument("--trials", type=_count, help="at most so many trials")
@@ -207,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
     clean = command("clean", _clean, "remove a study's experiments and its ledger from this clone")
     clean.add_argument("study", type=Path, help="study file")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    clean.add_argument("--git-remote", metavar="NAME", help="remove the experiments there too")
     return top
 
 

@@ -10,13 +10,13 @@ from sweeps.campaigns import belongs, driver_of, folder
 from sweeps.confirmation import family
 from sweeps.errors import StudyError
 from sweeps.pool import sweep
-from sweeps.repository import Repository, git
+from sweeps.repository import EXPERIMENTS, Experiment, Repository, git, parse_references
 from sweeps.studies import Study
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def clean(study: Study, repository: Repository, dry: bool = False) -> str:
+def clean(study: Study, repository: Repository, dry: bool = False, git_remote: str | None = None) -> str:
     """Remove a study's experiments, its confirmation's among them, and its live ledger; its committed results stay.
 
     Parameters
@@ -27,6 +27,8 @@ def clean(study: Study, repository: Repository, dry: bool = False) -> str:
         Where.
     dry : bool
         Only say what would be removed.
+    git_remote : str, optional
+        Name or URL of a Git remote to remove the experiments from as well.
 
     Returns
     -------
@@ -50,18 +52,31 @@ def clean(study: Study, repository: Repository, dry: bool = False) -> str:
         for md5, size in _objects(repository, [one.commit for one in mine], lock).items()
         if md5 not in kept and (store / md5[:2] / md5[2:]).exists()
     }
+    there = _elsewhere(study, repository, git_remote) if git_remote else []
     if not dry:
+        if there:
+            git(repository.root, "push", "--quiet", "--no-verify", git_remote, *(f":{one.ref}" for one in there))
         repository.remove(mine)
         for place in places:
             sweep(place / "workers")
             shutil.rmtree(place, ignore_errors=True)
     removed, keeps = ("would remove", "would keep") if dry else ("removed", "keeps")
+    remote = f"{removed} {len(there)} experiments at {git_remote}\n" if git_remote else ""
     return (
-        f"{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"
+        f"{remote}{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"
         f"DVC's cache {keeps} {len(left)} objects of them, {sum(left.values()) / 1e6:.1f} MB, "
         "that no branch, tag or other experiment refers to.\nTo drop what nothing refers to, this and any other: "
         "dvc gc --workspace --all-branches --all-tags --all-experiments"
     )
+
+
+def _elsewhere(study: Study, repository: Repository, git_remote: str) -> list[Experiment]:
+    """A study's experiments at a Git remote."""
+    found = parse_references(
+        line.replace("\t", " ").split(" ")[::-1]
+        for line in git(repository.root, "ls-remote", git_remote, f"{EXPERIMENTS}/*").splitlines()
+    )
+    return [one for one in found if any(belongs(one, name) for name in family(study))]
 
 
 def _objects(repository: Repository, commits: Iterable[str], lock: str) -> dict[str, int]:

@@ -11,8 +11,9 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,17 +22,21 @@ from sweeps import campaigns, progress
 from sweeps.checks import Setting, settle
 from sweeps.errors import StudyError
 from sweeps.ledger import FILE, Campaign, Trial, forms, open_ledger
-from sweeps.pool import Pool
+from sweeps.pool import Pool, Workers
 from sweeps.progress import Display, Figures
-from sweeps.repository import SHORT, Repository
+from sweeps.repository import SHORT, Experiment, Repository
 from sweeps.strategies import Past, Plan, Proposal, make
 from sweeps.studies import Study
 from sweeps.trials import best_trials, members, rung_name
-from sweeps.worker import Job, Outcome, read
+from sweeps.worker import ATTEMPTS, Job, Outcome, read
 
-ATTEMPTS = 3
 LEAST_SPACE = 100 * 2**20
 TICK = 0.5
+
+
+def local_workers(search: "Search") -> Workers:
+    """Processes on this machine."""
+    return Pool(search.place / "workers", search.options.jobs or search.study.jobs)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Options:
         Run failed trials again.
     take_over : bool
         Run nothing: only take over experiments that are there already.
+    workers : callable
+        Gives a search its workers, or raises StudyError.
     """
 
     jobs: int | None = None
@@ -55,6 +62,7 @@ class Options:
     minutes: float | None = None
     retry_failed: bool = False
     take_over: bool = False
+    workers: Callable[["Search"], Workers] = local_workers
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,7 @@ def run_study(study: Study, repository: Repository, path: Path, options: Options
         storage = open_ledger(place / FILE, write=True)
         with progress.choose(study.name, quiet=options.take_over) as display:
             campaign = campaigns.choose(storage, study, repository, path, display)
-            search = Search(study, repository, campaign, options, display)
-            status = search.run()
+            status = Search(study, repository, campaign, options, display).run()
     return study, campaign, status
 
 
@@ -145,40 +152,39 @@ class Search:
         self.forms = forms(study, self.setting.settings)
         self.members = list(members(study))
         self.trials = {trial.index: trial for trial in campaign.trials()}
-        self.there = {one.name: one for one in repository.experiments() if one.baseline == self.baseline}
+        self.there: dict[str, Experiment] = {}
         self.queue: deque[Task] = deque()
         self.running: dict[str, Task] = {}
         self.attempts: dict[str, int] = {}
         self.best: list[Trial] = []
-        self.figures = Figures(jobs=options.jobs or study.jobs)
+        self.figures = Figures()
         self.limit = study.at_most(options.trials)
         minutes = options.minutes or study.stop.minutes
         self.deadline = time.monotonic() + minutes * 60 if minutes else None
 
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
-        self._say_state()
         self.repository.unlock(self.baseline, self.campaign.facts["label"])
-        self._take_up()
-        pool = Pool(self.place / "workers", self.figures.jobs)
-        try:
-            with _interruptible():
-                while self.running or not self._reason_to_end():
-                    if not self.queue and not self.running and not self._plan():
-                        self._leave_below()
-                        break
-                    self._step(pool)
-        finally:
-            pool.close()
+        with _interruptible(), contextlib.closing(self.options.workers(self)) as workers:
+            self.figures.jobs = workers.count
+            self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
+            self._say_state()
+            self._take_up()
+            while self.running or not self._reason_to_end():
+                if not self.queue and not self.running and not self._plan():
+                    self._leave_below()
+                    break
+                self._step(workers)
         return self._finish()
 
-    def _step(self, pool: Pool) -> None:
+    def _step(self, workers: Workers) -> None:
         """Hand out what there is to do, and take in what is done."""
-        while self.queue and pool.idle and not self._reason_to_end():
-            self._begin(self.queue.popleft(), pool)
+        while self.queue and workers.idle > 0 and not self._reason_to_end():
+            self._begin(self.queue.popleft(), workers)
         if self.running:
-            for outcome in pool.wait(TICK):
+            for outcome in workers.wait(TICK):
                 self._take_in(self.running.pop(outcome.name), outcome)
+        self.figures.jobs = workers.count
         self.display.refresh(self.figures)
 
     def _reason_to_end(self) -> str | None:
@@ -215,25 +221,26 @@ class Search:
             len(rungs[index]) for index, trial in self.trials.items() if self._partial(trial, len(rungs[index]))
         ]
         reached = max([*map(len, rungs.values()), *(count + 1 for count in under_way)], default=0)
+        pasts = [self._past(trial) for trial in self.trials.values()]
+        climbers = cache(lambda rung: frozenset(self.strategy.climbers(pasts, rung)))
         for trial in list(self.trials.values()):
             if self.options.retry_failed and trial.state == "failed":
                 trial = self._again(trial)
             if not trial.finished:
-                self._go_on(trial, reached)
+                self._go_on(trial, reached, climbers)
         for trial in self.trials.values():
             self._count(trial)
 
-    def _go_on(self, trial: Trial, reached: int) -> None:
-        """Queue what a trial still needs; one that climbs is told by another that has reached the rung above."""
+    def _go_on(self, trial: Trial, reached: int, climbers: Callable[[int], Collection[int]]) -> None:
+        """Queue what a trial still needs; one that climbs is told by another that has reached the rung above.
+
+        One that was run again later may not be among those that climb.
+        """
         rungs = self._rungs(trial)
         for rung in range(len(rungs)):
             self._rung_done(trial, rung, rungs[: rung + 1])
-        if not rungs or (len(rungs) < reached and self._is_due(trial, len(rungs))):
+        if not rungs or (len(rungs) < reached and trial.index in climbers(len(rungs))):
             self._queue(trial, len(rungs))
-
-    def _is_due(self, trial: Trial, rung: int) -> bool:
-        """Whether a trial is among those that climb from a rung; one that was run again later may not be."""
-        return trial.index in self.strategy.climbers([self._past(one) for one in self.trials.values()], rung)
 
     def _again(self, trial: Trial) -> Trial:
         fresh = self.campaign.add(
@@ -271,9 +278,9 @@ class Search:
     def _prune(self, plan: Plan) -> None:
         """End the trials that do not climb. They are ended before any other climbs, so that a restart can tell."""
         if plan.climb:
-            self._leave_below(plan.climb)
+            self._leave_below(frozenset(plan.climb))
 
-    def _leave_below(self, climbers: Sequence[int] = ()) -> None:
+    def _leave_below(self, climbers: Collection[int] = ()) -> None:
         """End the trials that have done a rung and will do no other."""
         for index, trial in list(self.trials.items()):
             if not trial.finished and index not in climbers and (rungs := self._rungs(trial)):
@@ -315,7 +322,7 @@ class Search:
 
     # One experiment
 
-    def _begin(self, task: Task, pool: Pool) -> None:
+    def _begin(self, task: Task, workers: Workers) -> None:
         trial = self.trials[task.trial]
         if trial.state == "waiting" and not self.options.take_over:
             self.campaign.begin_trial(trial.identity)
@@ -329,7 +336,7 @@ class Search:
         self.attempts[task.name] = self.attempts.get(task.name, 0) + 1
         self.running[task.name] = task
         self.figures.running[task.name] = (time.monotonic(), trial.params)
-        pool.submit(job)
+        workers.submit(job)
 
     def _job(self, task: Task) -> Job:
         study, stop = self.study, self.study.stop
@@ -426,7 +433,8 @@ class Search:
             return
         took = "from the run-cache" if outcome.seconds is None else progress.clock(outcome.seconds)
         params = progress.brief(self.trials[task.trial].params)
-        self.display.say(f"{task.name}  {progress.figures_line(outcome.values)}  {took}  {params}")
+        where = f"  on {outcome.node}" if outcome.node else ""
+        self.display.say(f"{task.name}  {progress.figures_line(outcome.values)}  {took}  {params}{where}")
 
     def _finish(self) -> int:
         states = [trial.state for trial in self.trials.values()]

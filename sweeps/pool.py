@@ -1,4 +1,4 @@
-"""Local workers: processes that run jobs side by side, each in a clone of its own."""
+"""Workers: what a search asks of them, and those of this machine, processes with a clone each."""
 
 import json
 import selectors
@@ -8,12 +8,34 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from sweeps.repository import environment
 from sweeps.worker import MARK, Job, Outcome, end_marked
 
 PACKAGE = Path(__file__).resolve().parent.parent
 START = "import sys; sys.path.insert(0, sys.argv[1]); from sweeps.worker import main; main()"
+
+
+class Workers(Protocol):
+    """Run jobs, some at a time."""
+
+    @property
+    def count(self) -> int:
+        """How many jobs at a time, as things stand."""
+
+    @property
+    def idle(self) -> int:
+        """How many more would be begun at once."""
+
+    def submit(self, job: Job) -> None:
+        """Begin a job; the folders it works in are set here."""
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        """Outcomes of jobs that ended, after at most so long."""
+
+    def close(self) -> None:
+        """Stop whatever runs."""
 
 
 @dataclass
@@ -39,6 +61,11 @@ class Pool:
         self.selector = selectors.DefaultSelector()
         sweep(folder)
         self.slots = [_Slot(folder / f"worker-{index + 1}") for index in range(count)]
+
+    @property
+    def count(self) -> int:
+        """How many workers there are."""
+        return len(self.slots)
 
     @property
     def idle(self) -> int:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,13 +145,7 @@ class Repository:
         lines = git(
             self.root, "for-each-ref", "--sort=committerdate", "--format=%(refname) %(objectname)", EXPERIMENTS
         ).splitlines()
-        found = []
-        for line in lines:
-            ref, commit = line.split(" ")
-            parts = ref.split("/")
-            if len(parts) == 5 and parts[2] not in ("exec", "celery"):
-                found.append(Experiment(parts[4], commit, parts[2] + parts[3]))
-        return found
+        return parse_references(line.split(" ") for line in lines)
 
     def unlock(self, baseline: str, label: str) -> None:
         """Remove locks on experiments' references that a killed Git left; the caller alone pushes those names."""
@@ -193,6 +187,16 @@ class Repository:
 
         folder = dvc_folder(self.root, pipeline)
         return Path(Config(str(folder))["cache"].get("dir") or folder / "cache")
+
+
+def parse_references(pairs: Iterable[Sequence[str]]) -> list[Experiment]:
+    """Experiments among references, given by name and commit; DVC keeps others in the same place."""
+    found = []
+    for ref, commit in pairs:
+        parts = ref.split("/")
+        if len(parts) == 5 and parts[2] not in ("exec", "celery"):
+            found.append(Experiment(parts[4], commit, parts[2] + parts[3]))
+    return found
 
 
 def dvc_folder(root: Path, pipeline: str) -> Path:

@@ -208,7 +208,7 @@ class Stop(_Model):
 
 
 WITHOUT_EFFECT = (  # on what a trial is
-    *("description", "jobs", "threads", "stop", "promote"),
+    *("description", "jobs", "threads", "gpus", "stop", "promote"),
     *("seed_parameter", "curves", "figures", "schema_file"),
 )
 
@@ -238,6 +238,8 @@ class Study(_Model):
         Of everything drawn.
     jobs, threads : int
         Experiments at a time, and threads that each may use.
+    gpus : float
+        GPUs of a Ray cluster that each experiment is given; below 1, several share one.
     fixed : dict
         Parameters that differ from the base in all trials.
     space : dict of str to Dimension
@@ -269,6 +271,7 @@ class Study(_Model):
     seed: Annotated[int, Field(ge=0)] = 1
     jobs: PositiveInt = 2
     threads: PositiveInt = 1
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     fixed: dict[str, Value] = Field(default_factory=dict)
     space: Space = Field(default_factory=dict)
     average_over: dict[str, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)

@@ -19,14 +19,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from sweeps.errors import StudyError
+from sweeps.exchange import Exchange, hand_over, mirror, persist, there
 from sweeps.repository import Repository, curve, dvc_folder, git, number, reference, write_settings
 from sweeps.studies import flatten
 
@@ -55,6 +56,7 @@ PRELOADED = (
     "requests",
     "scmrepo.git.backend.pygit2",
 )
+ATTEMPTS = 3
 POLL = 0.02
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
 KILLED = re.compile(r"exited with (-9|-15|137|143)\b")
@@ -93,6 +95,10 @@ class Job:
         For each library that asks the environment.
     seconds : float or None
         Time allowed.
+    variables : dict of str to str
+        Further variables of the environment.
+    exchange : Exchange or None
+        Where the machine shares nothing with the user's repository: `root` is then a bare copy of this machine's own.
     """
 
     name: str
@@ -112,6 +118,16 @@ class Job:
     force: bool = False
     threads: int = 1
     seconds: float | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    exchange: Exchange | None = None
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> "Job":
+        """A job from what `asdict` and JSON made of it."""
+        changes = {"objectives": [tuple(objective) for objective in content["objectives"]]}
+        if content["exchange"]:
+            changes["exchange"] = Exchange(**content["exchange"] | {"author": tuple(content["exchange"]["author"])})
+        return cls(**content | changes)
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,8 @@ class Outcome:
         All figures at the commit, by file and key.
     curves : dict
         Steps and values of each table.
+    node : str
+        Where it ran, if on another machine.
     """
 
     name: str
@@ -148,60 +166,81 @@ class Outcome:
     stages: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    node: str = ""
 
 
-Runner = Callable[[Job], int]
+Runner = Callable[[Job, Sequence[str]], int]
 
 
-def run(job: Job, experiment: Runner) -> Outcome:
+def run(job: Job, dvc: Runner) -> Outcome:
     """Run a job in its clone.
 
     Parameters
     ----------
     job : Job
         What to run.
-    experiment : callable
-        Runs `dvc exp run` in the prepared clone and gives its exit status.
+    dvc : callable
+        Runs a command of DVC's in the prepared clone and gives its exit status.
 
     Returns
     -------
     Outcome
         With the error in it if it failed; then the clone is removed, whatever state it is in.
     """
-    begin = time.perf_counter()
-    clone = Path(job.clone)
+    clone, ref = Path(job.clone), reference(job.baseline, job.name)
     try:
-        prepare(job)
+        prepare(job, dvc)
+        if job.exchange and (commit := there(clone, job.exchange, ref)):
+            return read(job, Repository(clone), commit)
         begin = time.perf_counter()
-        status = experiment(job)
+        status = dvc(job, ["exp", "run", "--name", job.name, *(["--force"] if job.force else [])])
         seconds = time.perf_counter() - begin
-        ref = reference(job.baseline, job.name)
         commit = git(clone, "rev-parse", "--verify", "--quiet", ref, check=False)
         if status or not commit:
             raise StudyError(_reason(job, status))
         outcome = read(job, Repository(clone), commit)
-        git(clone, "push", "--quiet", "--no-verify", RECEIVE, "origin", f"+{ref}:{ref}")
+        if job.exchange:
+            first = hand_over(clone, job.exchange, ref, _attempt(job, dvc, "push"))
+            if first != commit:
+                return read(job, Repository(clone), first)
+        else:
+            git(clone, "push", "--quiet", "--no-verify", RECEIVE, "origin", f"+{ref}:{ref}")
     except Exception as error:  # whatever it is, it is this one experiment's
         end_marked(clone, spare=os.getpid())
         shutil.rmtree(clone, ignore_errors=True)
         text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
         return Outcome(job.name, error=text, interrupted=KILLED.search(text) is not None)
-    ran = re.findall(r"^Running stage '([^']+)'", _log(job), re.MULTILINE)
+    ran = re.findall(r"^Running stage '([^']+)'", _text(job.log), re.MULTILINE)
     stages = [stage.rpartition(":")[2] for stage in ran]
     own = set(job.varied) <= {stage.partition("@")[0] for stage in stages} and bool(stages)
-    return Outcome(**{**asdict(outcome), "seconds": round(seconds, 3) if own else None, "stages": stages})
+    return replace(outcome, seconds=round(seconds, 3) if own else None, stages=stages)
 
 
-def prepare(job: Job) -> None:
-    """Bring the clone to the baseline and write the parameters."""
+def prepare(job: Job, dvc: Runner) -> None:
+    """Bring the clone to the baseline and write the parameters; where nothing is shared, get the data first."""
     clone = Path(job.clone)
+    Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+    if job.exchange:
+        mirror(Path(job.root), job.exchange, job.baseline)
     if not (clone / ".git").exists():
         _make_clone(job)
+        if job.exchange:  # what the remote lacks, stages make again
+            persist(_attempt(job, dvc, "pull", "--allow-missing"), job.exchange.patience)
     git(clone, "reset", "--quiet", "--hard", job.baseline)
     kept = (*(f"/{path}" for path in job.outputs), "/.dvc", "**/.dvc", "__pycache__")
     git(clone, "clean", "--quiet", "--force", "--force", "-d", "-x", *(f"--exclude={path}" for path in kept))
     write_settings(clone / job.params, job.settings)
-    Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _attempt(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
+    """A transfer to or from the DVC remote; what DVC says goes to a file beside the log."""
+    aside = replace(job, log=f"{job.log}.{command[0]}", seconds=job.exchange.patience)
+
+    def attempt() -> str | None:
+        status = dvc(aside, [*command, "--quiet", "--remote", job.exchange.remote])
+        return f"dvc {command[0]}: {_reason(aside, status, '--patience')}" if status else None
+
+    return attempt
 
 
 def _make_clone(job: Job) -> None:
@@ -221,19 +260,22 @@ def _make_clone(job: Job) -> None:
     git(making, "update-ref", "--no-deref", "HEAD", job.baseline)
     git(making, "reset", "--quiet", "--hard", job.baseline)
     place = dvc_folder(making, job.pipeline)
-    mine = dvc_folder(root, job.pipeline) / "config.local"
+    mine = Path(job.exchange.config) if job.exchange else root / place.relative_to(making) / "config.local"
     if mine.is_file():
         shutil.copy(mine, place / "config.local")
-    _set_cache(place / "config.local", job.cache)
+    configure(place / "config.local", job.cache, job.exchange)
     making.rename(clone)
 
 
-def _set_cache(config: Path, cache: str) -> None:
-    """DVC's local settings: the shared cache; written with the library that DVC itself uses."""
+def configure(config: Path, cache: str, exchange: Exchange | None) -> None:
+    """DVC's local settings: the cache, and the remote; written with the library that DVC itself uses."""
     from configobj import ConfigObj
 
     content = ConfigObj(str(config), encoding="utf-8")
     content.setdefault("cache", {})["dir"] = cache
+    if exchange:
+        content.setdefault("core", {})["remote"] = exchange.remote
+        content.setdefault(f'remote "{exchange.remote}"', {}).update(exchange.settings)
     content.write()
 
 
@@ -267,34 +309,36 @@ def read(job: Job, repository: Repository, commit: str) -> Outcome:
     return Outcome(job.name, commit, values, metrics=figures, curves=curves)
 
 
-def _log(job: Job) -> str:
+def _text(log: str) -> str:
     try:
-        return Path(job.log).read_text(encoding="utf-8", errors="replace")
+        return Path(log).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _reason(job: Job, status: int) -> str:
+def _reason(job: Job, status: int, limit: str = "stop.trial_minutes") -> str:
     """The lines of DVC's output that say what went wrong."""
     if status == TIMED_OUT:
-        return f"stopped after {job.seconds / 60:g} minutes (stop.trial_minutes)"
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in _log(job).splitlines()]
+        return f"stopped after {job.seconds / 60:g} minutes ({limit})"
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in _text(job.log).splitlines()]
     told = [line for line in lines if line and not line.startswith(QUIET_LINES)]
     if told:
         return "\n".join(told[-12:])
-    return f"dvc exp run was killed (exited with {status})" if status < 0 else f"dvc exp run gave {status}"
+    return f"dvc was killed (exited with {status})" if status < 0 else f"dvc gave {status}"
 
 
 TIMED_OUT = 124
 
 
-def forked(job: Job, alive: Callable[[], bool]) -> int:
-    """`dvc exp run` in a fork of this process, which has DVC imported.
+def forked(job: Job, arguments: Sequence[str], alive: Callable[[], bool]) -> int:
+    """A command of DVC's in a fork of this process, which has DVC imported.
 
     Parameters
     ----------
     job : Job
-        What to run.
+        Where, with which log and time limit.
+    arguments : sequence of str
+        What follows `dvc`.
     alive : callable
         Asked again and again; when it says no, all that was started is killed and this process ends.
 
@@ -303,7 +347,6 @@ def forked(job: Job, alive: Callable[[], bool]) -> int:
     int
         Exit status; the negative number of a signal that ended it; `TIMED_OUT` if it took longer than allowed.
     """
-    arguments = ["exp", "run", "--name", job.name, *(["--force"] if job.force else [])]
     begin = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -322,7 +365,7 @@ def forked(job: Job, alive: Callable[[], bool]) -> int:
             return TIMED_OUT
 
 
-def _become_dvc(job: Job, arguments: list[str]) -> None:
+def _become_dvc(job: Job, arguments: Sequence[str]) -> None:
     """In the child: run DVC's command line and end the process."""
     status = 1
     try:
@@ -332,10 +375,10 @@ def _become_dvc(job: Job, arguments: list[str]) -> None:
         for target, source in ((0, nothing), (1, log), (2, log)):
             os.dup2(source, target)
         os.chdir((Path(job.clone) / job.pipeline).parent)
-        os.environ |= {name: str(job.threads) for name in THREADS}
+        os.environ |= {name: str(job.threads) for name in THREADS} | job.variables
         from dvc.cli import main as dvc
 
-        status = dvc(arguments)
+        status = dvc(list(arguments))
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -394,9 +437,7 @@ def main() -> None:
         return not readable
 
     while line := jobs.readline():
-        content = json.loads(line)
-        job = Job(**{**content, "objectives": [tuple(objective) for objective in content["objectives"]]})
-        outcome = run(job, lambda job: forked(job, alive))
+        outcome = run(Job.of(json.loads(line)), lambda job, arguments: forked(job, arguments, alive))
         print(json.dumps(asdict(outcome)), file=answers, flush=True)
 
 

@@ -1,0 +1,455 @@
+"""Workers on a Ray cluster: the same jobs, on whichever node has room.
+
+Ray decides where a job runs, by the CPUs and GPUs that the study asks for, and runs it again elsewhere if its node
+dies. Beside a job's description and its outcome only this package's own code goes through Ray: nodes get the
+pipeline's code through Git, its data through the DVC remote, and hand over what they make the same way
+(`sweeps.exchange`).
+
+On a node, each process of Ray's that is given a job starts one local worker, as a search on one machine does, in a
+folder that no other process ever uses. A guard outside Ray's family of processes ends it with all it has started, and
+removes the folder, once Ray's process is gone, however it went.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from sweeps.errors import StudyError
+from sweeps.exchange import Exchange, mirror, persist, tried
+from sweeps.pool import PACKAGE, Pool, environment, sweep
+from sweeps.repository import SHORT, Repository, dvc_folder, git, reference
+from sweeps.worker import ATTEMPTS, Job, Outcome, configure
+
+if TYPE_CHECKING:
+    from sweeps.driver import Search
+
+LOCAL = "local"
+GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")  # where Ray says which to use
+ANSWER = 5.0  # seconds for a cluster's address to answer
+CHECK = 120.0  # seconds for nodes to say whether they can work
+LOOK = 2.0  # seconds between looks at the nodes
+LAST_FETCH = 10.0  # seconds for fetching what could not be fetched before
+LONGEST_LOG = 200_000
+# Settings of a DVC remote that a node may be told; everything else, secrets above all, it must have itself.
+TOLD = ("url", "endpointurl", "region", "port", "user", "auth", "verify", "ssl_verify", "use_ssl", "timeout")
+PROBE = b"a node of a cluster can write here\n"  # an object by which a node shows that it can
+# Not a child of Ray's process, or Ray would end it too.
+GUARD = """
+import os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from sweeps.pool import sweep
+sys.stdin.buffer.read()
+sweep(Path(sys.argv[2]))
+"""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Which cluster, and which remotes.
+
+    Attributes
+    ----------
+    ray : str
+        Address of a cluster, `auto`, or `local` for one of its own on this machine.
+    git_remote : str or None
+        Name or URL of the Git remote; by default origin, or with `local` the repository itself.
+    dvc_remote : str or None
+        Name of the DVC remote; by default DVC's default.
+    patience : float
+        Minutes that a node goes on trying to reach a remote.
+    """
+
+    ray: str
+    git_remote: str | None = None
+    dvc_remote: str | None = None
+    patience: float = 10.0
+
+    def workers(self, search: "Search") -> "Cluster":
+        """Workers for a search."""
+        return Cluster(self, search)
+
+
+class Cluster:
+    """Workers of a Ray cluster.
+
+    Parameters
+    ----------
+    address : Address
+        Which.
+    search : Search
+        Whose jobs they are to run.
+
+    Raises
+    ------
+    StudyError
+        If there is no such cluster, or it cannot run them; nothing has been changed then.
+    """
+
+    def __init__(self, address: Address, search: "Search") -> None:
+        self.study, self.repository, self.display = search.study, search.repository, search.display
+        self.baseline, self.label, self.place = search.baseline, search.campaign.facts["label"], search.place
+        self.jobs = search.options.jobs
+        self.remote = _git_remote(self.repository, address)
+        self.exchange = _exchange(self.repository, self.study.pipeline, self.remote, address)
+        self._look_at_git()
+        self.ray = _connect(address.ray, self.jobs or self.study.jobs, self.study.threads)
+        self.tasks: dict[Any, Job] = {}
+        self.wanted: list[str] = []  # references that are still to be fetched
+        self.looked, self.nodes, self.room = 0.0, {}, 0
+        try:
+            self._look_at_nodes()
+            self._check_nodes()
+        except BaseException:
+            self.ray.shutdown()
+            raise
+        self.task = self.ray.remote(
+            num_cpus=self.study.threads,
+            num_gpus=self.study.gpus,
+            max_retries=ATTEMPTS - 1,
+            scheduling_strategy="SPREAD",
+        )(_work)
+        self.display.say(f"Ray: {len(self.nodes)} nodes, {self.count} trials at a time")
+
+    # What the driver's side needs
+
+    def _look_at_git(self) -> None:
+        """Nodes must be able to get the baseline; what an earlier driver did not live to fetch is fetched."""
+        root = self.repository.root
+        try:
+            if not self._own:
+                git(root, "fetch", "--quiet", "--no-tags", *self._specs(f"{self.label}-*"))
+            tips = {line.split("\t")[0] for line in git(root, "ls-remote", self.remote).splitlines()}
+        except StudyError as error:
+            raise StudyError(f"the Git remote {self.remote} cannot be reached: {str(error).splitlines()[0]}") from error
+        known = sorted(tip for tip in tips if self.repository.exists(tip))
+        missing = git(
+            root,
+            "rev-list",
+            "--max-count=1",
+            "--stdin",
+            stdin="\n".join([self.baseline, *(f"^{tip}" for tip in known)]),
+        )
+        if missing and len(known) == len(tips):
+            raise StudyError(f"commit {self.baseline[:SHORT]} is not at {self.remote}, where nodes get it: git push")
+        if not self._own and Path(self.exchange.git).is_dir():
+            Repository(Path(self.exchange.git)).unlock(self.baseline, self.label)
+
+    @property
+    def _own(self) -> bool:
+        """Whether the Git remote is the very repository that the driver is in."""
+        return self.exchange.git == str(self.repository.root)
+
+    def _specs(self, *names: str) -> list[str]:
+        return [self.remote, *(f"+{ref}:{ref}" for ref in (reference(self.baseline, name) for name in names))]
+
+    def _look_at_nodes(self) -> None:
+        """What nodes there are, and how many jobs they hold together; a node that is gone is told."""
+        self.looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+        for identity in set(self.nodes) - set(alive):
+            self.display.say(f"node {_named(self.nodes[identity])} is gone; Ray runs its trials elsewhere")
+        for identity in set(alive) - set(self.nodes) if self.nodes else ():
+            self.display.say(f"node {_named(alive[identity])} has joined")
+        self.nodes = alive
+        self.room = sum(_room(node["Resources"], self.study.threads, self.study.gpus) for node in alive.values())
+
+    def _check_nodes(self) -> None:
+        """Ask every node whether it can do the work, before anything begins."""
+        if not self.room:
+            wanted = f"{self.study.threads} CPUs" + (f" and {self.study.gpus:g} GPUs" if self.study.gpus else "")
+            self.display.say(f"no node of the cluster has {wanted} for a trial; waiting for one that has")
+        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        config = dvc_folder(self.repository.root, self.study.pipeline).relative_to(self.repository.root) / "config"
+        asked = {
+            self.ray.remote(_check)
+            .options(num_cpus=0, max_retries=0, scheduling_strategy=strategy(key, soft=False))
+            .remote(self.exchange, self.baseline, str(config)): key
+            for key in self.nodes
+        }
+        ready, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=CHECK) if asked else ([], [])
+        answers = {
+            key: self._answer(task) if task in ready else ("it does not answer", False) for task, key in asked.items()
+        }
+        for key, (reason, _) in answers.items():
+            if reason:
+                self.display.say(f"node {_named(self.nodes[key])} cannot work: {reason}")
+        if any(reason and certain for reason, certain in answers.values()):
+            raise StudyError("mend the nodes named above, or take them out of the cluster; nothing has been run")
+
+    def _answer(self, task: Any) -> tuple[str, bool]:
+        """Why a node cannot work, and whether it said so itself; it may as well have died meanwhile."""
+        try:
+            return self.ray.get(task), True
+        except self.ray.exceptions.RayTaskError as error:
+            return str(error).strip().splitlines()[-1], True
+        except self.ray.exceptions.RayError as error:
+            return str(error).strip().splitlines()[0], False
+
+    # Workers
+
+    @property
+    def count(self) -> int:
+        """As many as asked for, or as the cluster holds."""
+        return self.jobs or max(self.room, 1)
+
+    @property
+    def idle(self) -> int:
+        """How many jobs more to hand to Ray."""
+        return self.count - len(self.tasks)
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to Ray."""
+        job = replace(job, root="", clone="", cache="", log="", exchange=self.exchange)
+        self.tasks[self.task.options(name=job.name).remote(asdict(job))] = job
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        """Outcomes of jobs that ended, after at most so long; their experiments are here by then, or later."""
+        if time.monotonic() > self.looked + LOOK:
+            self._look_at_nodes()
+        ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+        outcomes = [self._take(task, self.tasks.pop(task)) for task in ready]
+        self.wanted += [outcome.name for outcome in outcomes if outcome.commit]
+        self._fetch()
+        return outcomes
+
+    def _take(self, task: Any, job: Job) -> Outcome:
+        try:
+            outcome, log = self.ray.get(task)
+        except self.ray.exceptions.RayTaskError as error:
+            return Outcome(job.name, error=str(error).strip().splitlines()[-1])
+        except self.ray.exceptions.RayError as error:
+            told = str(error).strip().splitlines() or [type(error).__name__]
+            return Outcome(job.name, error=f"{ATTEMPTS} times its node or worker died: {told[0]}")
+        logs = self.place / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / f"{job.name}.log").write_text(log, encoding="utf-8")
+        return Outcome(**outcome)
+
+    def _fetch(self) -> str | None:
+        """Bring experiments here; those that cannot be had now are tried again with the next ones, and at the end."""
+        if self._own or not self.wanted:
+            self.wanted = []
+            return None
+        reason = tried("fetch", "--quiet", "--no-tags", *self._specs(*self.wanted), folder=self.repository.root)()
+        if reason is None:
+            self.wanted = []
+        return reason
+
+    def close(self) -> None:
+        """Leave the cluster: Ray ends what still runs for this search; fetch what is still to be fetched."""
+        self.ray.shutdown()
+        try:
+            persist(self._fetch, LAST_FETCH)
+        except StudyError as error:
+            self.display.say(
+                f"{len(self.wanted)} experiments are at {self.remote} but could not be fetched ({error}); "
+                "the same command fetches them"
+            )
+
+
+def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:
+    """How many jobs a node holds."""
+    by_cpu = resources.get("CPU", 0) // cpus
+    return int(min(by_cpu, resources.get("GPU", 0) // gpus) if gpus else by_cpu)
+
+
+def _named(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+
+
+def _git_remote(repository: Repository, address: Address) -> str:
+    """Name or URL of the Git remote, as Git takes it."""
+    if address.git_remote:
+        return address.git_remote
+    names = git(repository.root, "remote").splitlines()
+    if address.ray == LOCAL:
+        return str(repository.root)
+    if "origin" in names:
+        return "origin"
+    raise StudyError("nodes get the code from a Git remote, but there is no origin: name one with --git-remote")
+
+
+def _exchange(repository: Repository, pipeline: str, remote: str, address: Address) -> Exchange:
+    """What nodes are told of the two remotes."""
+    names = git(repository.root, "remote").splitlines()
+    url = git(repository.root, "remote", "get-url", remote) if remote in names else remote
+    if urlsplit(url).password:
+        raise StudyError(
+            "the URL of the Git remote holds a password, which would go to every node: give one without by "
+            "--git-remote, and nodes credentials of their own"
+        )
+    if "://" not in url and Path(repository.root, url).is_dir():
+        url = str(Path(repository.root, url).resolve())
+    name, settings = _dvc_remote(repository, pipeline, address.dvc_remote)
+    identity = git(repository.root, "var", "GIT_COMMITTER_IDENT", check=False).rpartition(">")[0]
+    who, _, mail = identity.partition(" <")
+    author = (who or "sweeps", mail or "sweeps@localhost")
+    own = dvc_folder(repository.root, pipeline) / "config.local" if address.ray == LOCAL else ""
+    return Exchange(url, name, settings, author, address.patience * 60, str(own))
+
+
+def _dvc_remote(repository: Repository, pipeline: str, name: str | None) -> tuple[str, dict[str, str]]:
+    """Name of the DVC remote, and those of its settings that are no secrets."""
+    from dvc.config import Config
+
+    config = Config(str(dvc_folder(repository.root, pipeline)))
+    name = name or config["core"].get("remote")
+    if not name:
+        raise StudyError("nodes get data from a DVC remote and hand results to it: dvc remote add --default NAME URL")
+    if name not in config["remote"]:
+        raise StudyError(f"there is no DVC remote {name}; there are: {', '.join(config['remote']) or 'none'}")
+    settings = {key: str(value) for key, value in config["remote"][name].items() if key in TOLD}
+    if urlsplit(settings["url"]).password:
+        raise StudyError(
+            f"the URL of the DVC remote {name} holds a password, which would go to every node: "
+            f"dvc remote modify --local {name} password ..., there and on the nodes"
+        )
+    return name, settings
+
+
+def _connect(address: str, jobs: int, threads: int) -> Any:
+    """Ray, connected; with this package on its nodes' paths."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise StudyError("--ray needs Ray: python -m pip install -r requirements-scale.txt") from error
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        options |= {"num_cpus": jobs * threads, "include_dashboard": False}
+    else:
+        _answers(address)
+    try:
+        ray.init(
+            **options,
+            runtime_env={"py_modules": [str(PACKAGE / "sweeps")]},
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise StudyError(f"no Ray cluster at {address}: {told[0]}") from error
+    return ray
+
+
+def _answers(address: str) -> None:
+    """Whether anybody listens: Ray itself would go on trying for many minutes."""
+    if address == "auto":
+        return
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        raise StudyError(
+            f"--ray: got {address!r}, but a cluster's address is HOST:PORT, ray://HOST:PORT, auto or local"
+        )
+    try:
+        socket.create_connection((host, port), timeout=ANSWER).close()
+    except OSError as error:
+        raise StudyError(f"nothing answers at {address} ({error.strerror or error}): ray start --head") from error
+
+
+# On a node
+
+
+def _folder(exchange: Exchange) -> Path:
+    """Where a node keeps what belongs to one repository."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "sweeps" / hashlib.sha256(exchange.git.encode()).hexdigest()[:12]
+
+
+def _work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Run a job on this node: its outcome, and what DVC said."""
+    import ray
+
+    job = Job.of(content)
+    folder = _folder(job.exchange)
+    log = folder / "logs" / f"{job.name}-{uuid.uuid4().hex[:8]}.log"
+    context = ray.get_runtime_context()
+    pool = _pool(folder)
+    variables = {"DVC_SITE_CACHE_DIR": str(pool.folder / "site")}  # or DVC would keep a folder for every clone
+    variables |= {name: os.environ[name] for name in GPUS if name in os.environ}
+    pool.submit(
+        replace(job, root=str(folder / "repository"), cache=str(folder / "cache"), log=str(log), variables=variables)
+    )
+    while not (outcomes := pool.wait(60)):
+        pass
+    node = f"{ray.util.get_node_ip_address()} ({context.get_node_id()[:6]})"
+    text = log.read_text(encoding="utf-8", errors="replace")[-LONGEST_LOG:] if log.exists() else ""
+    for file in folder.glob(f"logs/{log.name}*"):
+        file.unlink(missing_ok=True)
+    return asdict(replace(outcomes[0], node=node)), text
+
+
+_pools: dict[Path, tuple[Pool, subprocess.Popen[bytes]]] = {}
+
+
+def _pool(folder: Path) -> Pool:
+    """The one worker of this process."""
+    if folder not in _pools:
+        host = socket.gethostname()
+        for old in (folder / "clones").glob(f"{host}-*"):  # of a machine that was switched off, its guards with it
+            if not psutil.pid_exists(int(old.name.split("-")[-2])):
+                sweep(old)
+        mine = folder / "clones" / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        guard = subprocess.Popen(
+            [sys.executable, "-c", GUARD, str(PACKAGE), str(mine)], stdin=subprocess.PIPE, env=environment()
+        )
+        guard.wait()  # its child stays
+        _pools[folder] = Pool(mine, 1), guard  # whose pipe closes with this process
+    return _pools[folder][0]
+
+
+def _check(exchange: Exchange, baseline: str, config: str) -> str:
+    """Why this node cannot do the work; empty if it can."""
+    try:
+        import dvc.repo
+        from configobj import ConfigObj
+
+        folder = _folder(exchange)
+        mirror(folder / "repository", replace(exchange, patience=0.0), baseline)
+        with tempfile.TemporaryDirectory() as name:
+            place = Path(name, ".dvc")
+            place.mkdir()
+            if exchange.config and Path(exchange.config).is_file():
+                shutil.copy(exchange.config, place / "config.local")
+            committed = git(folder / "repository", "show", f"{baseline}:{config}")
+            (place / "config").write_text(committed + "\n", encoding="utf-8")
+            configure(place / "config.local", str(folder / "cache"), exchange)
+            alone = ConfigObj(str(place / "config.local"), encoding="utf-8")
+            alone["core"]["no_scm"] = "true"
+            alone.write()
+            odb = dvc.repo.Repo(name).cloud.get_remote_odb(exchange.remote)
+            oid = hashlib.md5(PROBE, usedforsecurity=False).hexdigest()
+            if not odb.exists(oid):
+                odb.add_bytes(oid, PROBE)
+    except StudyError as error:
+        return str(error)
+    except Exception as error:  # whatever a kind of remote raises
+        return f"DVC remote {exchange.remote}: {type(error).__name__}: {error}".splitlines()[0]
+    return ""
