@@ -17,7 +17,7 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
 test: .venv/installed-test  ## run all tests
-	@python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing
@@ -37,7 +37,7 @@ report: .venv/installed  ## write plots/report.html and models/README.md, and sa
 	@dvc repro
 	@python -m stages.report plots/report.html models/README.md
 
-bench: .venv/installed  ## measure what the README says about speed (about twenty minutes)
+bench: .venv/installed-scale  ## measure what the README says about speed (about forty minutes)
 	@python -m benchmarks.training
 	@python -m benchmarks.training time
 	@python -m benchmarks.data
@@ -45,6 +45,8 @@ bench: .venv/installed  ## measure what the README says about speed (about twent
 	@python -m benchmarks.overhead
 	@python -m benchmarks.streaming
 	@python -m benchmarks.searches --trials 500
+	@python -m benchmarks.cluster
+	@python -m benchmarks.scale driver --trials 10000
 
 baseline: .venv/installed  ## the guide's configuration as a study, and its comparison for the README (ten minutes)
 	@python -m sweeps run studies/baseline.yaml

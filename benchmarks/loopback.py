@@ -20,7 +20,16 @@ HOST = "127.0.0.1"
 RAY = Path(sys.executable).with_name("ray")
 # A node that does not answer is taken for dead after five seconds.
 HEALTH = {"RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000"}
-COMMON = ("--block", "--disable-usage-stats", "--node-ip-address", HOST, "--object-store-memory", "80000000")
+COMMON = (
+    "--block",
+    "--disable-usage-stats",
+    "--node-ip-address",
+    HOST,
+    "--object-store-memory",
+    "80000000",
+    "--include-log-monitor",
+    "false",
+)
 PORTS = range(1024, 10000)  # those above are for Ray's workers
 OWN = ("XDG_CACHE_HOME", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
 

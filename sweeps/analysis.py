@@ -24,6 +24,7 @@ from sweeps.studies import Halving, OneAtATime, Points, Study
 from sweeps.trials import best_trials, members, rung_name
 
 ENOUGH = 4  # trials, to say anything of a parameter's importance
+WEIGHED = 500  # trials at most that importance is measured on, since its cost grows faster than their number
 MINOR = 0.05  # importance below which a parameter may as well be fixed
 WIDE = 20  # choices whose largest is so many times the smallest are shown in the logarithm
 
@@ -173,14 +174,16 @@ class Analysis:
     @cached_property
     def placed(self) -> optuna.Study:
         """Optuna's form of the comparable trials, to be drawn: choices among numbers are places on an axis."""
-        return self._study({key: self._axis(key) for key in self.keys})
+        return self._study(self.comparable, {key: self._axis(key) for key in self.keys})
 
-    def _study(self, forms: dict[str, BaseDistribution], logarithms: Iterable[str] = ()) -> optuna.Study:
-        """Comparable trials under their own numbers; the others stand in as failed ones."""
+    def _study(
+        self, trials: Iterable[Trial], forms: dict[str, BaseDistribution], logarithms: Iterable[str] = ()
+    ) -> optuna.Study:
+        """Trials under their own numbers; the others stand in as failed ones."""
         with _quiet():
             study = optuna.create_study(directions=[one.direction for one in self.study.objective])
             study.set_metric_names([self.title(index) for index in range(len(self.study.objective))])
-        there = {trial.index: trial for trial in self.comparable}
+        there = {trial.index: trial for trial in trials}
         for number in range(max(there, default=-1) + 1):
             if number not in there:
                 study.add_trial(create_trial(state=TrialState.FAIL))
@@ -204,8 +207,9 @@ class Analysis:
         """Optuna's form of halved trials: a value for each budget."""
         with _quiet():
             study = optuna.create_study(direction=self.study.objective[0].direction)
+        there = {trial.index: trial for trial in self.trials}
         for number in range(max(self.values, default=-1) + 1):
-            found = next((self.rungs(trial) for trial in self.trials if trial.index == number), [])
+            found = self.rungs(there[number]) if number in there else []
             reported = {budget: values[0] for budget, values in zip(self.study.budgets, found, strict=False)}
             last = list(reported.values())[-1:] or None
             state = TrialState.PRUNED if last else TrialState.FAIL
@@ -236,8 +240,15 @@ class Analysis:
         return len(self.values) >= ENOUGH and len(self.varied) > 1 and not self.listed
 
     @cached_property
+    def sample(self) -> list[Trial]:
+        """The comparable trials, or so many of them, evenly spaced, as importance is measured on."""
+        comparable = self.comparable
+        step = max(1.0, len(comparable) / WEIGHED)
+        return [comparable[int(place * step)] for place in range(min(len(comparable), WEIGHED))]
+
+    @cached_property
     def weighed(self) -> optuna.Study:
-        """Optuna's form of the comparable trials, to weigh parameters: choices are equally likely, whatever they are.
+        """Optuna's form of the sample, to weigh parameters: choices are equally likely, whatever they are.
 
         A range that a study takes in the logarithm stands as the logarithm, which fANOVA does not do by itself.
         """
@@ -253,7 +264,7 @@ class Analysis:
                     low, high = math.log10(low), math.log10(high)
                 forms[key] = FloatDistribution(low, high)
                 logarithms += [key] if dimension.log else []
-        return self._study(forms, logarithms)
+        return self._study(self.sample, forms, logarithms)
 
     def _range(self, key: str, dimension: Dimension) -> tuple[float, float]:
         known = _ends(dimension) + [trial.params[key] for trial in self.trials if key in trial.params]
@@ -276,7 +287,7 @@ class Analysis:
             get_param_importances(
                 self.weighed, evaluator=evaluator(), target=lambda trial, place=place: trial.values[place]
             )
-            if self.assessable and not self.constant(place)
+            if self.assessable and len({self.values[trial.index][place] for trial in self.sample}) > 1
             else {}
             for place in range(len(self.study.objective))
         ]

@@ -3,62 +3,36 @@
 Ray decides where a job runs, by the CPUs and GPUs that the study asks for, and runs it again elsewhere if its node
 dies. Beside a job's description and its outcome only this package's own code goes through Ray: nodes get the
 pipeline's code through Git, its data through the DVC remote, and hand over what they make the same way
-(`sweeps.exchange`).
-
-On a node, each process of Ray's that is given a job starts one local worker, as a search on one machine does, in a
-folder that no other process ever uses. A guard outside Ray's family of processes ends it with all it has started, and
-removes the folder, once Ray's process is gone, however it went.
+(`sweeps.node`, `sweeps.exchange`).
 """
 
-import hashlib
 import logging
 import os
-import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import psutil
-
 from sweeps.errors import StudyError
-from sweeps.exchange import Exchange, mirror, persist, tried
-from sweeps.pool import PACKAGE, Pool, environment, sweep
+from sweeps.exchange import Exchange, persist, tried
+from sweeps.node import check, work
+from sweeps.pool import PACKAGE
 from sweeps.repository import SHORT, Repository, dvc_folder, git, reference
-from sweeps.worker import ATTEMPTS, Job, Outcome, configure
+from sweeps.worker import ATTEMPTS, Job, Outcome
 
 if TYPE_CHECKING:
     from sweeps.driver import Search
 
 LOCAL = "local"
-GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")  # where Ray says which to use
 ANSWER = 5.0  # seconds for a cluster's address to answer
 CHECK = 120.0  # seconds for nodes to say whether they can work
 LOOK = 2.0  # seconds between looks at the nodes
 LAST_FETCH = 10.0  # seconds for fetching what could not be fetched before
-LONGEST_LOG = 200_000
 # Settings of a DVC remote that a node may be told; everything else, secrets above all, it must have itself.
 TOLD = ("url", "endpointurl", "region", "port", "user", "auth", "verify", "ssl_verify", "use_ssl", "timeout")
-PROBE = b"a node of a cluster can write here\n"  # an object by which a node shows that it can
-# Not a child of Ray's process, or Ray would end it too.
-GUARD = """
-import os, sys
-if os.fork():
-    os._exit(0)
-os.setsid()
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from sweeps.pool import sweep
-sys.stdin.buffer.read()
-sweep(Path(sys.argv[2]))
-"""
 
 
 @dataclass(frozen=True)
@@ -125,8 +99,9 @@ class Cluster:
             num_gpus=self.study.gpus,
             max_retries=ATTEMPTS - 1,
             scheduling_strategy="SPREAD",
-        )(_work)
-        self.display.say(f"Ray: {len(self.nodes)} nodes, {self.count} trials at a time")
+        )(work)
+        nodes = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
+        self.display.say(f"Ray: {nodes}, {self.count} trial{'s' * (self.count != 1)} at a time")
 
     # What the driver's side needs
 
@@ -179,7 +154,7 @@ class Cluster:
         strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         config = dvc_folder(self.repository.root, self.study.pipeline).relative_to(self.repository.root) / "config"
         asked = {
-            self.ray.remote(_check)
+            self.ray.remote(check)
             .options(num_cpus=0, max_retries=0, scheduling_strategy=strategy(key, soft=False))
             .remote(self.exchange, self.baseline, str(config)): key
             for key in self.nodes
@@ -293,9 +268,10 @@ def _exchange(repository: Repository, pipeline: str, remote: str, address: Addre
     """What nodes are told of the two remotes."""
     names = git(repository.root, "remote").splitlines()
     url = git(repository.root, "remote", "get-url", remote) if remote in names else remote
-    if urlsplit(url).password:
+    parts = urlsplit(url)
+    if parts.password or (parts.username and parts.scheme.startswith("http")):  # a token is often given as the name
         raise StudyError(
-            "the URL of the Git remote holds a password, which would go to every node: give one without by "
+            "the URL of the Git remote holds a password or token, which would go to every node: give one without by "
             "--git-remote, and nodes credentials of their own"
         )
     if "://" not in url and Path(repository.root, url).is_dir():
@@ -372,84 +348,3 @@ def _answers(address: str) -> None:
         socket.create_connection((host, port), timeout=ANSWER).close()
     except OSError as error:
         raise StudyError(f"nothing answers at {address} ({error.strerror or error}): ray start --head") from error
-
-
-# On a node
-
-
-def _folder(exchange: Exchange) -> Path:
-    """Where a node keeps what belongs to one repository."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "sweeps" / hashlib.sha256(exchange.git.encode()).hexdigest()[:12]
-
-
-def _work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Run a job on this node: its outcome, and what DVC said."""
-    import ray
-
-    job = Job.of(content)
-    folder = _folder(job.exchange)
-    log = folder / "logs" / f"{job.name}-{uuid.uuid4().hex[:8]}.log"
-    context = ray.get_runtime_context()
-    pool = _pool(folder)
-    variables = {"DVC_SITE_CACHE_DIR": str(pool.folder / "site")}  # or DVC would keep a folder for every clone
-    variables |= {name: os.environ[name] for name in GPUS if name in os.environ}
-    pool.submit(
-        replace(job, root=str(folder / "repository"), cache=str(folder / "cache"), log=str(log), variables=variables)
-    )
-    while not (outcomes := pool.wait(60)):
-        pass
-    node = f"{ray.util.get_node_ip_address()} ({context.get_node_id()[:6]})"
-    text = log.read_text(encoding="utf-8", errors="replace")[-LONGEST_LOG:] if log.exists() else ""
-    for file in folder.glob(f"logs/{log.name}*"):
-        file.unlink(missing_ok=True)
-    return asdict(replace(outcomes[0], node=node)), text
-
-
-_pools: dict[Path, tuple[Pool, subprocess.Popen[bytes]]] = {}
-
-
-def _pool(folder: Path) -> Pool:
-    """The one worker of this process."""
-    if folder not in _pools:
-        host = socket.gethostname()
-        for old in (folder / "clones").glob(f"{host}-*"):  # of a machine that was switched off, its guards with it
-            if not psutil.pid_exists(int(old.name.split("-")[-2])):
-                sweep(old)
-        mine = folder / "clones" / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        guard = subprocess.Popen(
-            [sys.executable, "-c", GUARD, str(PACKAGE), str(mine)], stdin=subprocess.PIPE, env=environment()
-        )
-        guard.wait()  # its child stays
-        _pools[folder] = Pool(mine, 1), guard  # whose pipe closes with this process
-    return _pools[folder][0]
-
-
-def _check(exchange: Exchange, baseline: str, config: str) -> str:
-    """Why this node cannot do the work; empty if it can."""
-    try:
-        import dvc.repo
-        from configobj import ConfigObj
-
-        folder = _folder(exchange)
-        mirror(folder / "repository", replace(exchange, patience=0.0), baseline)
-        with tempfile.TemporaryDirectory() as name:
-            place = Path(name, ".dvc")
-            place.mkdir()
-            if exchange.config and Path(exchange.config).is_file():
-                shutil.copy(exchange.config, place / "config.local")
-            committed = git(folder / "repository", "show", f"{baseline}:{config}")
-            (place / "config").write_text(committed + "\n", encoding="utf-8")
-            configure(place / "config.local", str(folder / "cache"), exchange)
-            alone = ConfigObj(str(place / "config.local"), encoding="utf-8")
-            alone["core"]["no_scm"] = "true"
-            alone.write()
-            odb = dvc.repo.Repo(name).cloud.get_remote_odb(exchange.remote)
-            oid = hashlib.md5(PROBE, usedforsecurity=False).hexdigest()
-            if not odb.exists(oid):
-                odb.add_bytes(oid, PROBE)
-    except StudyError as error:
-        return str(error)
-    except Exception as error:  # whatever a kind of remote raises
-        return f"DVC remote {exchange.remote}: {type(error).__name__}: {error}".splitlines()[0]
-    return ""

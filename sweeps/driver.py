@@ -165,7 +165,7 @@ class Search:
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
         self.repository.unlock(self.baseline, self.campaign.facts["label"])
-        with _interruptible(), contextlib.closing(self.options.workers(self)) as workers:
+        with contextlib.closing(self.options.workers(self)) as workers, _interruptible():
             self.figures.jobs = workers.count
             self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
             self._say_state()

@@ -649,6 +649,8 @@ def _bars_note(analysis: Analysis) -> str:
 def _importance_note(analysis: Analysis) -> str:
     left_out = [analysis.names[key] for key in analysis.varied if not _everywhere(analysis, key)]
     note = "fANOVA: the share of the variation among trials that a parameter explains by itself."
+    if len(analysis.sample) < len(analysis.comparable):
+        note += f" Measured on {len(analysis.sample)} trials, evenly spaced."
     return note + (f" Left out, because not all trials have them: {', '.join(left_out)}." if left_out else "")
 
 

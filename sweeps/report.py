@@ -114,7 +114,8 @@ def show(
     """
     analysis = Analysis.of(study, campaign)
     kept = where(frame(study, campaign), criteria)
-    chosen = [trial for trial in analysis.ranking if trial.index in set(kept["index"])][:top]
+    wanted = set(kept["index"])
+    chosen = [trial for trial in analysis.ranking if trial.index in wanted][:top]
     parts = [f"{campaign.name}: {_result(analysis)}"]
     if chosen:
         table = _shown(analysis, chosen)

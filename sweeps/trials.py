@@ -1,6 +1,7 @@
 """What belongs to a trial: its experiments' names and parameters, and which trials are the best."""
 
 import itertools
+import operator
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -43,13 +44,10 @@ def best_trials(study: Study, trials: list[Trial]) -> list[Trial]:
         trial.index: [SENSE[o.direction] * value for o, value in zip(study.objective, trial.values, strict=True)]
         for trial in complete
     }
-    front = [
-        trial
-        for trial in complete
-        if not any(
-            all(theirs <= mine for theirs, mine in zip(other, costs[trial.index], strict=True))
-            and other != costs[trial.index]
-            for other in costs.values()
-        )
-    ]
-    return sorted(front, key=lambda trial: costs[trial.index])
+    front: list[Trial] = []
+    for trial in sorted(complete, key=lambda trial: costs[trial.index]):  # whatever surpasses one comes before it
+        mine = costs[trial.index]
+        others = (costs[other.index] for other in front)
+        if not any(other != mine and all(map(operator.le, other, mine)) for other in others):
+            front.append(trial)
+    return front

@@ -57,6 +57,7 @@ PRELOADED = (
     "scmrepo.git.backend.pygit2",
 )
 ATTEMPTS = 3
+LONGEST_TRANSFER = 3600.0  # seconds after which a push or pull has got stuck
 POLL = 0.02
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
 KILLED = re.compile(r"exited with (-9|-15|137|143)\b")
@@ -197,7 +198,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
         seconds = time.perf_counter() - begin
         commit = git(clone, "rev-parse", "--verify", "--quiet", ref, check=False)
         if status or not commit:
-            raise StudyError(_reason(job, status))
+            raise StudyError(_reason(job, status) + (" (stop.trial_minutes)" if status == TIMED_OUT else ""))
         outcome = read(job, Repository(clone), commit)
         if job.exchange:
             first = hand_over(clone, job.exchange, ref, _attempt(job, dvc, "push"))
@@ -234,11 +235,11 @@ def prepare(job: Job, dvc: Runner) -> None:
 
 def _attempt(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
     """A transfer to or from the DVC remote; what DVC says goes to a file beside the log."""
-    aside = replace(job, log=f"{job.log}.{command[0]}", seconds=job.exchange.patience)
+    aside = replace(job, log=f"{job.log}.{command[0]}", seconds=LONGEST_TRANSFER)
 
     def attempt() -> str | None:
         status = dvc(aside, [*command, "--quiet", "--remote", job.exchange.remote])
-        return f"dvc {command[0]}: {_reason(aside, status, '--patience')}" if status else None
+        return f"dvc {command[0]}: {_reason(aside, status)}" if status else None
 
     return attempt
 
@@ -316,10 +317,10 @@ def _text(log: str) -> str:
         return ""
 
 
-def _reason(job: Job, status: int, limit: str = "stop.trial_minutes") -> str:
+def _reason(job: Job, status: int) -> str:
     """The lines of DVC's output that say what went wrong."""
     if status == TIMED_OUT:
-        return f"stopped after {job.seconds / 60:g} minutes ({limit})"
+        return f"stopped after {job.seconds / 60:g} minutes"
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in _text(job.log).splitlines()]
     told = [line for line in lines if line and not line.startswith(QUIET_LINES)]
     if told:

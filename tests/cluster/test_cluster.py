@@ -151,8 +151,8 @@ def test_a_study_on_two_nodes_is_that_of_one_machine_and_no_secret_leaves_its_pl
 
     # Nothing but references has come to the driver; data comes from the store when it is asked for.
     best = min(here, key=lambda trial: trial.values[0])
-    foreign.run("dvc", "exp", "apply", best.experiments[""]["name"], check=False)
-    foreign.run("dvc", "pull")
+    foreign.run("dvc", "exp", "pull", "origin", best.experiments[""]["name"])
+    foreign.run("dvc", "exp", "apply", best.experiments[""]["name"])
     assert f"'width': {best.params['model.width']}" in (foreign.path / "ml/weights.bin").read_text()
 
     folders = [foreign.path / ".git", foreign.path / ".dvc/tmp/sweeps", cluster.short]
@@ -292,7 +292,7 @@ def test_a_cluster_of_its_own_on_this_machine(foreign, tmp_path):
         *foreign.command("run", path, "--ray", "local", "--no-report", "--jobs", "2"),
         XDG_CACHE_HOME=str(tmp_path / "cache"),
     )
-    assert "Ray: 1 nodes, 2 trials at a time" in done.stdout
+    assert "Ray: 1 node, 2 trials at a time" in done.stdout
     assert [trial.state for trial in foreign.trials("grid")] == ["complete"] * len(WIDTHS)
     assert len(references(foreign)) == len(WIDTHS)
     assert not list((tmp_path / "cache").glob("sweeps/*/clones/*"))
@@ -323,7 +323,7 @@ def test_what_nodes_could_not_get_is_refused(foreign, cluster):
     refused(foreign, "the Git remote nowhere cannot be reached", *ray, "--git-remote", "nowhere")
     refused(foreign, "there is no DVC remote other; there are: store", *ray, "--dvc-remote", "other")
     foreign.run("git", "remote", "add", "token", "https://ada:secret@example.org/x.git")
-    refused(foreign, "the URL of the Git remote holds a password", *ray, "--git-remote", "token")
+    refused(foreign, "the URL of the Git remote holds a password or token", *ray, "--git-remote", "token")
     foreign.run("dvc", "remote", "add", "plain", "webdav://ada:secret@example.org/x")
     refused(foreign, "the URL of the DVC remote plain holds a password", *ray, "--dvc-remote", "plain")
     (foreign.path / "ml/fit.py").write_text((foreign.path / "ml/fit.py").read_text() + "# changed\n")

@@ -3,8 +3,10 @@ import math
 import pytest
 from ledgers import FILE, played, study
 
+from sweeps import analysis
 from sweeps.advice import advice
 from sweeps.analysis import Analysis, shortened
+from sweeps.pictures import drawn
 
 
 def said(tmp_path, make_outcome, **content):
@@ -104,6 +106,18 @@ def test_a_log_range_is_weighed_in_the_logarithm(tmp_path):
     campaign = played(demo, tmp_path, value_of(lambda settings: math.log10(settings["rate"]) + 4 + settings["other"]))
     shares = Analysis.of(demo, campaign).importances()
     assert shares["rate"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_of_many_trials_an_even_sample_is_weighed(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "WEIGHED", 30)
+    demo = study(space={"a": list(range(10)), "b": list(range(10))})
+    campaign = played(demo, tmp_path, value_of(lambda settings: 2 * settings["a"] + settings["b"]))
+    whole = Analysis.of(demo, campaign)
+    assert [trial.index for trial in whole.sample][:4] == [0, 3, 6, 10]
+    assert len(whole.sample) == 30
+    assert whole.importances()["a"] == pytest.approx(0.8, abs=0.1)  # variances of a sum are 4 and 1 here
+    captions = {picture.name: picture.caption for picture in drawn(demo, campaign)}
+    assert "Measured on 30 trials, evenly spaced." in captions["importances"]
 
 
 def test_few_trials_are_said_to_be_few(tmp_path):
