@@ -98,8 +98,8 @@ def overhead(path: Path, address: str) -> None:
     """Seconds a trial beyond its stage, on Ray and here."""
     found: dict[str, list[float]] = {"Ray": [], "local": []}
     for number in range(ROUNDS):
-        wall, ready = search(path, f"short-ray-{number}", MANY, SHORT, "--ray", address)
-        found["Ray"].append(beyond(path, wall - ready, MANY))
+        wall, _ = search(path, f"short-ray-{number}", MANY, SHORT, "--ray", address)
+        found["Ray"].append(beyond(path, wall, MANY))
         wall, _ = search(path, f"short-here-{number}", MANY, SHORT)
         found["local"].append(beyond(path, wall, MANY))
     told = ", ".join(f"{name} {statistics.median(values):.2f} s" for name, values in found.items())

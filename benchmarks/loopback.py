@@ -17,7 +17,6 @@ from pathlib import Path
 import psutil
 
 HOST = "127.0.0.1"
-RAY = Path(sys.executable).with_name("ray")
 # A node that does not answer is taken for dead after five seconds.
 HEALTH = {"RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000"}
 COMMON = (
@@ -41,17 +40,19 @@ class Node:
     ----------
     home : Path
         Folder to be made, its user's home.
+    python : Path
+        Of an environment with Ray, on a path without a space.
     arguments : str
         Of `ray start`.
     variables : dict of str to str, optional
         Environment, but for what is the node's own; that of this process by default.
     """
 
-    def __init__(self, home: Path, *arguments: str, variables: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, python: Path, *arguments: str, variables: dict[str, str] | None = None) -> None:
         home.mkdir(parents=True)
-        self.home, self.arguments = home, arguments
+        self.home, self.python, self.arguments = home, python, arguments
         own = dict(zip(OWN, (str(home / name) for name in (".cache", "dvc", "system", "site")), strict=True))
-        own |= {"HOME": str(home), "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"}
+        own |= {"HOME": str(home), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
         self.environment = {**(os.environ if variables is None else variables), **HEALTH, **own}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +61,7 @@ class Node:
         log = self.home / "ray.log"
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [str(RAY), "start", *self.arguments, *COMMON],
+                [str(self.python), "-m", "ray.scripts.scripts", "start", *self.arguments, *COMMON],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -112,17 +113,22 @@ class Nodes:
     def __init__(self, folder: Path, variables: dict[str, str] | None = None) -> None:
         self.folder, self.variables = folder, variables
         self.short = Path(tempfile.mkdtemp(prefix="ray-"))  # the paths of sockets must be short
+        # Ray's start-up breaks at a space in the environment's path, so nodes go by another name of it.
+        (self.short / "env").symlink_to(sys.prefix)
+        self.python = self.short / "env" / "bin" / "python"
         port, client = free_port(), free_port()
         self.address, self.client = f"{HOST}:{port}", f"ray://{HOST}:{client}"
         head = ("--head", "--port", str(port), "--ray-client-server-port", str(client), "--num-cpus", "0")
         head += ("--temp-dir", str(self.short), "--include-dashboard", "false")
-        self.head = Node(folder / "head", *head, variables=variables)
+        self.head = Node(folder / "head", self.python, *head, variables=variables)
         self.nodes: list[Node] = []
 
     def add(self, *arguments: str) -> Node:
         """One more node, to be started."""
         home = self.folder / f"node {len(self.nodes) + 1}"
-        node = Node(home, "--address", self.address, "--num-cpus", "1", *arguments, variables=self.variables)
+        node = Node(
+            home, self.python, "--address", self.address, "--num-cpus", "1", *arguments, variables=self.variables
+        )
         self.nodes.append(node)
         return node
 
@@ -146,6 +152,8 @@ def free_port() -> int:
 def main() -> None:
     """A cluster until Ctrl-C."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:
         nodes = Nodes(Path(name))
         try:

@@ -8,7 +8,9 @@ pipeline's code through Git, its data through the DVC remote, and hand over what
 
 import logging
 import os
+import secrets
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,20 +18,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sweeps.campaigns import belongs
 from sweeps.errors import StudyError
-from sweeps.exchange import Exchange, persist, tried
+from sweeps.exchange import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Exchange, persist
 from sweeps.node import check, work
 from sweeps.pool import PACKAGE
-from sweeps.repository import SHORT, Repository, dvc_folder, git, reference
+from sweeps.repository import SHORT, Repository, dvc_folder, git, parse_references, reference
 from sweeps.worker import ATTEMPTS, Job, Outcome
 
 if TYPE_CHECKING:
     from sweeps.driver import Search
 
 LOCAL = "local"
+FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-gc")
 ANSWER = 5.0  # seconds for a cluster's address to answer
 CHECK = 120.0  # seconds for nodes to say whether they can work
 LOOK = 2.0  # seconds between looks at the nodes
+GONE = 20.0  # seconds without an answer after which a cluster is taken for gone; Ray's own limit is 60
 LAST_FETCH = 10.0  # seconds for fetching what could not be fetched before
 # Settings of a DVC remote that a node may be told; everything else, secrets above all, it must have itself.
 TOLD = ("url", "endpointurl", "region", "port", "user", "auth", "verify", "ssl_verify", "use_ssl", "timeout")
@@ -87,8 +92,10 @@ class Cluster:
         self.ray = _connect(address.ray, self.jobs or self.study.jobs, self.study.threads)
         self.tasks: dict[Any, Job] = {}
         self.wanted: list[str] = []  # references that are still to be fetched
-        self.looked, self.nodes, self.room = 0.0, {}, 0
+        self.fetch_again = 0.0
+        self.looked, self.answered, self.nodes, self.room = 0.0, time.monotonic(), {}, 0
         try:
+            self.head = _place(address.ray) or _place(self.ray.get_runtime_context().gcs_address)
             self._look_at_nodes()
             self._check_nodes()
         except BaseException:
@@ -98,6 +105,7 @@ class Cluster:
             num_cpus=self.study.threads,
             num_gpus=self.study.gpus,
             max_retries=ATTEMPTS - 1,
+            max_calls=0,  # a process stays for the next job, with a GPU too
             scheduling_strategy="SPREAD",
         )(work)
         nodes = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
@@ -109,12 +117,13 @@ class Cluster:
         """Nodes must be able to get the baseline; what an earlier driver did not live to fetch is fetched."""
         root = self.repository.root
         try:
-            if not self._own:
-                git(root, "fetch", "--quiet", "--no-tags", *self._specs(f"{self.label}-*"))
-            tips = {line.split("\t")[0] for line in git(root, "ls-remote", self.remote).splitlines()}
+            listed = git(root, "ls-remote", self.remote, seconds=LONGEST_ANSWER).splitlines()
+            self._fetch_earlier(listed)
         except StudyError as error:
             raise StudyError(f"the Git remote {self.remote} cannot be reached: {str(error).splitlines()[0]}") from error
-        known = sorted(tip for tip in tips if self.repository.exists(tip))
+        tips = {line.split("\t")[0] for line in listed if line.split("\t")[1].startswith(("refs/heads/", "refs/tags/"))}
+        answers = git(root, "cat-file", "--batch-check", stdin="\n".join(sorted(tips))).splitlines()
+        known = [answer.split()[0] for answer in answers if not answer.endswith("missing")]
         missing = git(
             root,
             "rev-list",
@@ -127,6 +136,14 @@ class Cluster:
         if not self._own and Path(self.exchange.git).is_dir():
             Repository(Path(self.exchange.git)).unlock(self.baseline, self.label)
 
+    def _fetch_earlier(self, listed: Sequence[str]) -> None:
+        """Bring this study's experiments that are at the Git remote and not here."""
+        here = {experiment.name for experiment in self.repository.experiments()}
+        found = parse_references(line.split("\t")[::-1] for line in listed)
+        mine = [one for one in found if one.baseline == self.baseline and belongs(one, self.study.name)]
+        if names := [one.name for one in mine if one.name not in here]:
+            git(self.repository.root, *FETCH, *self._specs(*names), seconds=LONGEST_TRANSFER)
+
     @property
     def _own(self) -> bool:
         """Whether the Git remote is the very repository that the driver is in."""
@@ -138,6 +155,11 @@ class Cluster:
     def _look_at_nodes(self) -> None:
         """What nodes there are, and how many jobs they hold together; a node that is gone is told."""
         self.looked = time.monotonic()
+        if not _listens(*self.head):  # Ray would wait a minute, and then end this process
+            if self.looked > self.answered + GONE:
+                raise StudyError("the Ray cluster is gone: start it again, and the same command goes on")
+            return
+        self.answered = self.looked
         alive = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
         for identity in set(self.nodes) - set(alive):
             self.display.say(f"node {_named(self.nodes[identity])} is gone; Ray runs its trials elsewhere")
@@ -199,12 +221,16 @@ class Cluster:
         """Outcomes of jobs that ended, after at most so long; their experiments are here by then, or later."""
         if time.monotonic() > self.looked + LOOK:
             self._look_at_nodes()
-        ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=seconds)
-        if ready:
-            ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+        try:
+            ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=seconds)
+            if ready:
+                ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+        except (self.ray.exceptions.RayError, ConnectionError) as error:
+            raise StudyError(f"the Ray cluster does not answer ({error}): the same command goes on later") from error
         outcomes = [self._take(task, self.tasks.pop(task)) for task in ready]
         self.wanted += [outcome.name for outcome in outcomes if outcome.commit]
-        self._fetch()
+        if time.monotonic() >= self.fetch_again:
+            self._fetch()
         return outcomes
 
     def _take(self, task: Any, job: Job) -> Outcome:
@@ -225,10 +251,13 @@ class Cluster:
         if self._own or not self.wanted:
             self.wanted = []
             return None
-        reason = tried("fetch", "--quiet", "--no-tags", *self._specs(*self.wanted), folder=self.repository.root)()
-        if reason is None:
-            self.wanted = []
-        return reason
+        try:
+            git(self.repository.root, *FETCH, *self._specs(*self.wanted), seconds=LONGEST_ANSWER)
+        except StudyError as error:
+            self.fetch_again = time.monotonic() + LONGEST_PAUSE
+            return str(error)
+        self.wanted = []
+        return None
 
     def close(self) -> None:
         """Leave the cluster: Ray ends what still runs for this search; fetch what is still to be fetched."""
@@ -244,8 +273,8 @@ class Cluster:
 
 def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:
     """How many jobs a node holds."""
-    by_cpu = resources.get("CPU", 0) // cpus
-    return int(min(by_cpu, resources.get("GPU", 0) // gpus) if gpus else by_cpu)
+    by_cpu = resources.get("CPU", 0) / cpus
+    return int(min(by_cpu, resources.get("GPU", 0) / gpus) + 1e-9) if gpus else int(by_cpu)
 
 
 def _named(node: dict[str, Any]) -> str:
@@ -295,7 +324,8 @@ def _dvc_remote(repository: Repository, pipeline: str, name: str | None) -> tupl
     if name not in config["remote"]:
         raise StudyError(f"there is no DVC remote {name}; there are: {', '.join(config['remote']) or 'none'}")
     settings = {key: str(value) for key, value in config["remote"][name].items() if key in TOLD}
-    if urlsplit(settings["url"]).password:
+    parts = urlsplit(settings["url"])
+    if parts.password or (parts.username and parts.scheme.startswith("http")):
         raise StudyError(
             f"the URL of the DVC remote {name} holds a password, which would go to every node: "
             f"dvc remote modify --local {name} password ..., there and on the nodes"
@@ -307,15 +337,21 @@ def _connect(address: str, jobs: int, threads: int) -> Any:
     """Ray, connected; with this package on its nodes' paths."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # for ever otherwise
     try:
         import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise StudyError("--ray needs Ray: python -m pip install -r requirements-scale.txt") from error
+    if address == LOCAL and " " in ray.__file__:
+        raise StudyError(
+            f"Ray cannot start from a path with a space in it, as {sys.prefix} has: put the environment elsewhere"
+        )
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
         options |= {"num_cpus": jobs * threads, "include_dashboard": False}
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray would leave one in the user's home
     else:
         _answers(address)
     try:
@@ -325,26 +361,37 @@ def _connect(address: str, jobs: int, threads: int) -> Any:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise StudyError(f"no Ray cluster at {address}: {told[0]}") from error
     return ray
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of an address; None if it names none."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        return (parts.hostname, parts.port) if parts.hostname and parts.port else None
+    except ValueError:
+        return None
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=ANSWER).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(address: str) -> None:
     """Whether anybody listens: Ray itself would go on trying for many minutes."""
     if address == "auto":
         return
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or not port:
+    place = _place(address)
+    if place is None:
         raise StudyError(
             f"--ray: got {address!r}, but a cluster's address is HOST:PORT, ray://HOST:PORT, auto or local"
         )
-    try:
-        socket.create_connection((host, port), timeout=ANSWER).close()
-    except OSError as error:
-        raise StudyError(f"nothing answers at {address} ({error.strerror or error}): ray start --head") from error
+    if not _listens(*place):
+        raise StudyError(f"nothing answers at {address}: ray start --head starts a cluster")

@@ -368,7 +368,7 @@ class Search:
         except StudyError as error:
             raise StudyError(
                 f"the name {task.name} is used already by an experiment that is not this trial ({error}): remove it "
-                f"with `dvc exp remove {task.name}`, or rename the study"
+                f"with `dvc exp remove {task.name}`, and at the Git remote if it came from one, or rename the study"
             ) from error
         self.display.say(f"{task.name}  taken over: it was there already")
         return outcome

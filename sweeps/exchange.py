@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.errors import StudyError
-from sweeps.repository import SHORT, Repository, git
+from sweeps.repository import RECEIVE, SHORT, Repository, git
 
 LONGEST_PAUSE = 30.0
+LONGEST_ANSWER, LONGEST_TRANSFER = 120.0, 3600.0  # seconds after which a remote has got stuck
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def tried(*command: str, folder: Path) -> Callable[[], str | None]:
 
     def attempt() -> str | None:
         try:
-            git(folder, *command)
+            git(folder, *command, seconds=LONGEST_TRANSFER)
         except StudyError as error:
             return str(error)
         return None
@@ -100,7 +101,7 @@ def mirror(bare: Path, exchange: Exchange, baseline: str) -> None:
         here = Repository(bare)
         if not here.exists(baseline):
             specs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            persist(tried("fetch", "--quiet", exchange.git, *specs, folder=bare), exchange.patience)
+            persist(tried("fetch", "--quiet", "--no-auto-gc", exchange.git, *specs, folder=bare), exchange.patience)
         if not here.exists(baseline):
             raise StudyError(f"no branch and no tag of {exchange.git} holds commit {baseline[:SHORT]}: git push first")
 
@@ -128,9 +129,10 @@ def there(clone: Path, exchange: Exchange, ref: str) -> str:
     def attempt() -> str | None:
         nonlocal listed
         try:
-            listed = git(clone, "ls-remote", exchange.git, ref)
+            listed = git(clone, "ls-remote", exchange.git, ref, seconds=LONGEST_ANSWER)
             if listed:
-                git(clone, "fetch", "--quiet", "--no-tags", exchange.git, f"+{ref}:{ref}")
+                fetch = ("fetch", "--quiet", "--no-tags", "--no-auto-gc", exchange.git, f"+{ref}:{ref}")
+                git(clone, *fetch, seconds=LONGEST_TRANSFER)
         except StudyError as error:
             return str(error)
         return None
@@ -169,13 +171,13 @@ def hand_over(clone: Path, exchange: Exchange, ref: str, push_cache: Callable[[]
 
     def push_reference() -> str | None:
         nonlocal found
-        push = ("push", "--quiet", "--no-verify", f"--force-with-lease={ref}:", exchange.git, f"{ref}:{ref}")
-        reason = tried(*push, folder=clone)()
+        options = ("--quiet", "--no-verify", *([RECEIVE] if Path(exchange.git).is_dir() else []))
+        reason = tried("push", *options, f"--force-with-lease={ref}:", exchange.git, f"{ref}:{ref}", folder=clone)()
         if reason is None:
             found = mine
             return None
         with contextlib.suppress(StudyError):  # it may be there already
-            found = git(clone, "ls-remote", exchange.git, ref).split("\t")[0]
+            found = git(clone, "ls-remote", exchange.git, ref, seconds=LONGEST_ANSWER).split("\t")[0]
         return None if found else reason
 
     persist(push_reference, exchange.patience)

@@ -54,9 +54,8 @@ def work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
     job = Job.of(content)
     folder = _folder(job.exchange)
-    log = folder / "logs" / f"{job.name}-{uuid.uuid4().hex[:8]}.log"
-    context = ray.get_runtime_context()
     pool = _pool(folder)
+    log = pool.folder / "logs" / f"{job.name}.log"
     variables = {"DVC_SITE_CACHE_DIR": str(pool.folder / "site")}  # or DVC would keep a folder for every clone
     variables |= {name: os.environ[name] for name in GPUS if name in os.environ}
     pool.submit(
@@ -64,10 +63,9 @@ def work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
     )
     while not (outcomes := pool.wait(60)):
         pass
-    node = f"{ray.util.get_node_ip_address()} ({context.get_node_id()[:6]})"
+    node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:6]})"
     text = log.read_text(encoding="utf-8", errors="replace")[-LONGEST_LOG:] if log.exists() else ""
-    for file in folder.glob(f"logs/{log.name}*"):
-        file.unlink(missing_ok=True)
+    shutil.rmtree(log.parent, ignore_errors=True)
     return asdict(replace(outcomes[0], node=node)), text
 
 
@@ -79,7 +77,8 @@ def _pool(folder: Path) -> Pool:
     if folder not in _pools:
         host = socket.gethostname()
         for old in (folder / "clones").glob(f"{host}-*"):  # of a machine that was switched off, its guards with it
-            if not psutil.pid_exists(int(old.name.split("-")[-2])):
+            name, process, _ = old.name.rsplit("-", 2)
+            if name == host and not psutil.pid_exists(int(process)):
                 sweep(old)
         mine = folder / "clones" / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         guard = subprocess.Popen(
@@ -111,8 +110,7 @@ def check(exchange: Exchange, baseline: str, config: str) -> str:
             alone.write()
             odb = dvc.repo.Repo(name).cloud.get_remote_odb(exchange.remote)
             oid = hashlib.md5(PROBE, usedforsecurity=False).hexdigest()
-            if not odb.exists(oid):
-                odb.add_bytes(oid, PROBE)
+            odb.add_bytes(oid, PROBE)  # whether or not it is there: to look is not to write
     except StudyError as error:
         return str(error)
     except Exception as error:  # whatever a kind of remote raises

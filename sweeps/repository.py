@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -22,19 +23,27 @@ from sweeps.studies import flatten, unreadable
 
 SHORT = 7
 EXPERIMENTS = "refs/exps"
+# For pushes to a folder: Git's clean-up, which one may set off, would be killed half-way with the worker that pushed.
+RECEIVE = "--receive-pack=git -c receive.autogc=false receive-pack"
 
 
-def git(folder: Path, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+def git(
+    folder: Path, *arguments: str, check: bool = True, stdin: str | None = None, seconds: float | None = None
+) -> str:
     """Standard output of a Git command, stripped at its end; StudyError with Git's own words where it fails."""
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        input=stdin,
-        check=False,
-        env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            input=stdin,
+            check=False,
+            timeout=seconds,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StudyError(f"git {arguments[0]}: not done within {seconds:g} s") from error
     if check and done.returncode:
         raise StudyError(f"git {arguments[0]}: {done.stderr.strip() or f'gave {done.returncode}'}")
     return done.stdout.rstrip("\n")
@@ -151,7 +160,8 @@ class Repository:
         """Remove locks on experiments' references that a killed Git left; the caller alone pushes those names."""
         common = Path(self.root, git(self.root, "rev-parse", "--git-common-dir"))
         for lock in (common / EXPERIMENTS / baseline[:2] / baseline[2:]).glob(f"{label}-*.lock"):
-            lock.unlink(missing_ok=True)
+            if re.match(rf"{re.escape(label)}-\d{{3,}}-", lock.name):  # not of a study whose name goes on
+                lock.unlink(missing_ok=True)
 
     def remove(self, experiments: Iterable[Experiment]) -> None:
         """Remove experiments by their references; their commits go at Git's next clean-up."""

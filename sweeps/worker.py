@@ -27,8 +27,8 @@ from typing import Any
 import psutil
 
 from sweeps.errors import StudyError
-from sweeps.exchange import Exchange, hand_over, mirror, persist, there
-from sweeps.repository import Repository, curve, dvc_folder, git, number, reference, write_settings
+from sweeps.exchange import LONGEST_TRANSFER, Exchange, hand_over, mirror, persist, there
+from sweeps.repository import RECEIVE, Repository, curve, dvc_folder, git, number, reference, write_settings
 from sweeps.studies import flatten
 
 MARK = "SWEEPS_CLONE"
@@ -57,12 +57,9 @@ PRELOADED = (
     "scmrepo.git.backend.pygit2",
 )
 ATTEMPTS = 3
-LONGEST_TRANSFER = 3600.0  # seconds after which a push or pull has got stuck
 POLL = 0.02
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
 KILLED = re.compile(r"exited with (-9|-15|137|143)\b")
-# Git's clean-up, which a push may set off, would be killed half-way with the worker that pushed.
-RECEIVE = "--receive-pack=git -c receive.autogc=false receive-pack"
 QUIET_LINES = ("Reproducing experiment", "Running stage", "> ", "Stage '", "Updating lock", "To track", "\tgit add")
 
 

@@ -5,7 +5,9 @@ password which only the nodes and the driver's own local settings know.
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -170,7 +172,7 @@ def objects(foreign: Foreign) -> bytes:
 
 
 def test_a_node_that_dies_in_mid_trial_costs_no_trial_and_another_may_join(foreign, cluster, store):
-    path = study(foreign, fixed={"sleep": 4})
+    path = study(foreign, fixed={"sleep": 6})
     victim = cluster.nodes[0]
     before = runs(victim)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
@@ -285,17 +287,26 @@ def test_a_node_without_credentials_is_named_before_anything_runs(foreign, clust
     assert references(foreign, "../git remote.git") == {}
 
 
-def test_a_cluster_of_its_own_on_this_machine(foreign, tmp_path):
+def test_a_cluster_of_its_own_on_this_machine(foreign, cluster, tmp_path):
     path = study(foreign)
     foreign.run("git", "remote", "remove", "origin")
-    done = foreign.run(
-        *foreign.command("run", path, "--ray", "local", "--no-report", "--jobs", "2"),
-        XDG_CACHE_HOME=str(tmp_path / "cache"),
-    )
+    command = foreign.command("run", path, "--ray", "local", "--no-report", "--jobs", "2")
+    done = foreign.run(str(cluster.python), *command[1:], XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert "Ray: 1 node, 2 trials at a time" in done.stdout
+    assert not (
+        Path(foreign.environment["HOME"]) / ".ray"
+    ).exists()  # such as a token that later clusters would ask for
     assert [trial.state for trial in foreign.trials("grid")] == ["complete"] * len(WIDTHS)
     assert len(references(foreign)) == len(WIDTHS)
-    assert not list((tmp_path / "cache").glob("sweeps/*/clones/*"))
+    wait_until(lambda: not list((tmp_path / "cache").glob("sweeps/*/clones/*")), 10)
+
+
+def test_where_ray_could_not_start_is_said(foreign, tmp_path):
+    (tmp_path / "an environment").symlink_to(sys.prefix)
+    python = tmp_path / "an environment" / "bin" / "python"
+    done = foreign.run(str(python), *foreign.command("run", study(foreign), "--ray", "local")[1:], check=False)
+    assert done.returncode == 2
+    assert "Ray cannot start from a path with a space in it" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -333,3 +344,17 @@ def test_what_nodes_could_not_get_is_refused(foreign, cluster):
     refused(foreign, "there is no origin: name one with --git-remote", *ray)
     foreign.run("dvc", "config", "--unset", "core.remote")
     refused(foreign, "nodes get data from a DVC remote", *ray, "--git-remote", "../git remote.git")
+
+
+def test_a_cluster_that_is_gone_is_said_and_another_one_goes_on(foreign, cluster, store):
+    """The last test, since it needs the head killed."""
+    path = study(foreign, fixed={"sleep": 2})
+    process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
+    wait_until(lambda: len(references(foreign)) >= 1, 60)
+    cluster.head.kill()
+    said, _ = process.communicate(timeout=180)
+    assert process.returncode == 2, said
+    assert "the Ray cluster is gone" in said
+    assert "Traceback" not in said
+    done = foreign.sweeps("run", path, "--no-report")  # on this machine alone
+    assert f"{len(WIDTHS)} of {len(WIDTHS)} trials done" in done.stdout
