@@ -221,10 +221,10 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(foreign, cluster, store)
     wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before, 60)
     store.stop()
     try:
-        time.sleep(8)  # every stage under way has ended by then
+        time.sleep(5)  # every stage under way has ended by then
         assert process.poll() is None
         arrived = len(references(foreign, "../git remote.git"))
-        time.sleep(3)
+        time.sleep(2)
         assert len(references(foreign, "../git remote.git")) == arrived < len(WIDTHS)  # no reference before its data
     finally:
         store.start()
@@ -346,7 +346,7 @@ def test_what_nodes_could_not_get_is_refused(foreign, cluster):
     refused(foreign, "nodes get data from a DVC remote", *ray, "--git-remote", "../git remote.git")
 
 
-def test_a_cluster_that_is_gone_is_said_and_another_one_goes_on(foreign, cluster, store):
+def test_a_cluster_that_is_gone_is_said_and_nothing_is_lost(foreign, cluster):
     """The last test, since it needs the head killed."""
     path = study(foreign, fixed={"sleep": 2})
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
@@ -356,5 +356,5 @@ def test_a_cluster_that_is_gone_is_said_and_another_one_goes_on(foreign, cluster
     assert process.returncode == 2, said
     assert "the Ray cluster is gone" in said
     assert "Traceback" not in said
-    done = foreign.sweeps("run", path, "--no-report")  # on this machine alone
-    assert f"{len(WIDTHS)} of {len(WIDTHS)} trials done" in done.stdout
+    complete = [trial for trial in foreign.trials("grid") if trial.state == "complete"]
+    assert len(complete) == len(references(foreign)) >= 1

@@ -17,8 +17,9 @@ from conftest import ROOT
 from foreign import Foreign, build, copy, kill_children, loss, wait_until
 
 ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
-STEPS = range(40) if ROUNDS > 2 else (4, 12, 16, 18)
-SHARES = (0.0, 0.5, 1.0) if ROUNDS > 2 else (0.5, 1.0)
+SHARES = (0.0, 0.5, 1.0)  # of the line that is being written
+STEPS = [(step, share) for step in range(40) for share in SHARES]
+STEPS = STEPS if ROUNDS > 2 else [(4, 0.5), (12, 1.0), (16, 0.5), (18, 1.0)]
 WIDTHS = [2, 3, 4, 5, 6]
 # Kills itself at the N-th line that it writes into the ledger: before it, after half of it, or after all of it.
 SUICIDE = """
@@ -71,8 +72,7 @@ def whole(foreign: Foreign, name: str) -> None:
     assert foreign.run("git", "status", "--porcelain").stdout.split() == ["??", "studies/"]
 
 
-@pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "share"), STEPS)
 def test_the_plug_is_pulled_between_any_two_steps(foreign, step, share):
     path = foreign.study("grid", strategy="grid", space={"model.width": WIDTHS})
     command = [sys.executable, "-c", SUICIDE, str(ROOT), str(step), str(share), "run", str(path), "--no-report"]

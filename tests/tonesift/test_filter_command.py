@@ -184,12 +184,18 @@ def test_a_full_device_behind_a_pipe_is_one_line(place):
     assert started.stderr.splitlines()[-1] == "filter: [Errno 28] No space left on device"
 
 
+def heeding() -> None:
+    """A child hears of Ctrl-C even where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def pipe(place):
     """The command between two pipes."""
     process = subprocess.Popen(
         command(place, "-", "-"),
         cwd=ROOT,
+        preexec_fn=heeding,
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -250,7 +256,8 @@ def test_a_byte_order_mark_in_a_pipe_costs_no_sample(place):
 def test_ctrl_c_leaves_no_half_file(place):
     np.save(place / "in.npy", np.zeros(10_000_000, "f4"))
     before = sorted(place.iterdir())
-    process = subprocess.Popen(command(place, "in.npy", "out.npy"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    arguments = command(place, "in.npy", "out.npy")
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     for _ in range(300):
         time.sleep(0.1)
         if sorted(place.iterdir()) != before:
