@@ -2,6 +2,8 @@
 # Both environments are made here, in .venv, from the pinned requirements; PYTHON picks the interpreter.
 
 PYTHON ?= python3
+# Modules are compiled when they are first imported: most never are.
+PIP = --quiet --disable-pip-version-check --no-compile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
@@ -17,7 +19,7 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
 test: .venv/installed-test  ## run all tests
-	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing
@@ -72,17 +74,17 @@ help:  ## this list
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No venv module? On Debian: apt-get install python3-venv"; exit 1; }
 
 .venv/installed: requirements.txt | .venv/bin/python
-	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	python -m pip install $(PIP) -r requirements.txt
 	@touch $@
 
-.venv/installed-test: requirements-test.txt requirements-scale.txt .venv/installed
-	python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+.venv/installed-test: requirements-test.txt requirements-scale.txt requirements.txt | .venv/bin/python
+	python -m pip install $(PIP) -r requirements-test.txt
 	@touch $@
 
 .venv/installed-scale: requirements-scale.txt .venv/installed
-	python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
+	python -m pip install $(PIP) -r requirements-scale.txt
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	python -m pip install $(PIP) -r requirements-dev.txt
 	@touch $@

@@ -172,7 +172,7 @@ def objects(foreign: Foreign) -> bytes:
 
 
 def test_a_node_that_dies_in_mid_trial_costs_no_trial_and_another_may_join(foreign, cluster, store):
-    path = study(foreign, fixed={"sleep": 6})
+    path = study(foreign, fixed={"sleep": 5})
     victim = cluster.nodes[0]
     before = runs(victim)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
