@@ -13,6 +13,7 @@ from sweeps.pool import sweep
 from sweeps.repository import EXPERIMENTS, Experiment, Repository, git, parse_references
 from sweeps.studies import Study
 
+AT_ONCE = 1000  # references to remove by one push, whose command line has a limit
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -54,8 +55,9 @@ def clean(study: Study, repository: Repository, dry: bool = False, git_remote: s
     }
     there = _elsewhere(study, repository, git_remote) if git_remote else []
     if not dry:
-        if there:
-            git(repository.root, "push", "--quiet", "--no-verify", git_remote, *(f":{one.ref}" for one in there))
+        for first in range(0, len(there), AT_ONCE):
+            some = (f":{one.ref}" for one in there[first : first + AT_ONCE])
+            git(repository.root, "push", "--quiet", "--no-verify", git_remote, *some)
         repository.remove(mine)
         for place in places:
             sweep(place / "workers")
@@ -73,7 +75,7 @@ def clean(study: Study, repository: Repository, dry: bool = False, git_remote: s
 def _elsewhere(study: Study, repository: Repository, git_remote: str) -> list[Experiment]:
     """A study's experiments at a Git remote."""
     found = parse_references(
-        line.replace("\t", " ").split(" ")[::-1]
+        line.split("\t")[::-1]
         for line in git(repository.root, "ls-remote", git_remote, f"{EXPERIMENTS}/*").splitlines()
     )
     return [one for one in found if any(belongs(one, name) for name in family(study))]

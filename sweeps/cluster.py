@@ -142,15 +142,18 @@ class Cluster:
         found = parse_references(line.split("\t")[::-1] for line in listed)
         mine = [one for one in found if one.baseline == self.baseline and belongs(one, self.study.name)]
         if names := [one.name for one in mine if one.name not in here]:
-            git(self.repository.root, *FETCH, *self._specs(*names), seconds=LONGEST_TRANSFER)
+            self._fetch_named(names, LONGEST_TRANSFER)
 
     @property
     def _own(self) -> bool:
         """Whether the Git remote is the very repository that the driver is in."""
         return self.exchange.git == str(self.repository.root)
 
-    def _specs(self, *names: str) -> list[str]:
-        return [self.remote, *(f"+{ref}:{ref}" for ref in (reference(self.baseline, name) for name in names))]
+    def _fetch_named(self, names: Sequence[str], seconds: float) -> None:
+        """Bring experiments here; by standard input, since thousands of names are too long for a command line."""
+        references = [reference(self.baseline, name) for name in names]
+        specs = "\n".join(f"+{ref}:{ref}" for ref in references)
+        git(self.repository.root, *FETCH, "--stdin", self.remote, stdin=specs, seconds=seconds)
 
     def _look_at_nodes(self) -> None:
         """What nodes there are, and how many jobs they hold together; a node that is gone is told."""
@@ -252,7 +255,7 @@ class Cluster:
             self.wanted = []
             return None
         try:
-            git(self.repository.root, *FETCH, *self._specs(*self.wanted), seconds=LONGEST_ANSWER)
+            self._fetch_named(self.wanted, LONGEST_ANSWER)
         except StudyError as error:
             self.fetch_again = time.monotonic() + LONGEST_PAUSE
             return str(error)

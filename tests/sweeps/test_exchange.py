@@ -5,9 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from ledgers import study
 from tiny import Tiny
 
-from sweeps import exchange
+from sweeps import cleaning, exchange
 from sweeps.errors import StudyError
 from sweeps.exchange import Exchange, hand_over, mirror, persist, there
 from sweeps.repository import Repository, reference
@@ -120,3 +121,22 @@ def test_what_works_in_the_end_is_no_error():
     begin = time.monotonic()
     persist(lambda: next(reasons), 10.0)
     assert time.monotonic() - begin >= 1.0
+
+
+def test_a_study_is_removed_at_the_git_remote_too_and_others_stay(tiny, remote, monkeypatch):
+    monkeypatch.setattr(cleaning, "AT_ONCE", 2)
+    demo = study(space={"x": [1, 2]})
+    tiny.commit({"dvc.yaml": "stages: {}\n"})
+    tiny.git("push", "--quiet", remote.git, "main")
+    short = tiny.git("rev-parse", "--short=7", "main")
+    names = [f"demo-{index:03d}-{short}" for index in range(5)]
+    others = [f"demo-wide-000-{short}", f"other-000-{short}"]
+    for name in (*names, *others):
+        hand_over(tiny.path, remote, experiment(tiny, name, f"x: {name}\n", "Ada"), lambda: None)
+    told = cleaning.clean(demo, tiny.repository, dry=True, git_remote=remote.git)
+    assert told.startswith(f"would remove 5 experiments at {remote.git}\nwould remove 5 experiments of study demo")
+    assert len(tiny.git("ls-remote", remote.git, "refs/exps/*").splitlines()) == 7
+    cleaning.clean(demo, tiny.repository, git_remote=remote.git)
+    left = [line.rpartition("/")[2] for line in tiny.git("ls-remote", remote.git, "refs/exps/*").splitlines()]
+    assert sorted(left) == others
+    assert sorted(one.name for one in tiny.repository.experiments()) == others
