@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks import machine
 from tonesift import soundfiles
-from tonesift.model import ToneLSTM
+from tonesift.model import Network
 from tonesift.tonefilter import ToneFilter
 
 FREQUENCIES, RATE, HIDDEN, LAYERS = (1.0, 3.0, 5.0, 7.0), 1000.0, 128, 2
@@ -28,10 +28,12 @@ PUSHES, ROUNDS, MINUTES = 1000, 9, 10
 
 def make_filter(hop: int) -> ToneFilter:
     """Filter with random weights, all tones at once, the state carried on."""
-    model = ToneLSTM(len(FREQUENCIES), HIDDEN, LAYERS, 0.0, "heads", hop)
+    shape = {"hidden_size": HIDDEN, "num_layers": LAYERS, "dropout": 0.0, "conditioning": "heads", "hop": hop}
+    shape |= {"family": "lstm", "layer_norm": False, "bidirectional": False, "recurrent_dropout": 0.0}
+    model = Network(len(FREQUENCIES), **shape)
     model.initialise(torch.Generator().manual_seed(1))
     facts = {"sampling_rate": RATE, "frequencies": FREQUENCIES, "center": 0.0, "scale": 0.5, "sequence_length": 50}
-    return ToneFilter(model, facts | {"train": {"stateful": True}})
+    return ToneFilter(model, facts | {"model": shape, "train": {"stateful": True}})
 
 
 def our_push(hop: int) -> Callable[[np.ndarray], np.ndarray]:

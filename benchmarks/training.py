@@ -27,12 +27,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks import machine
 from tonesift import metrics, sequences, signals, streams, training, windows
 from tonesift.compute import Workers, workers
-from tonesift.model import DropoutMasks, ToneLSTM, torch_generator
+from tonesift.model import Model, Network
+from tonesift.network import DropoutMasks, torch_generator
 
 FREQUENCIES, PHASES, NOISE_STD, SAMPLES = (1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0), 0.1, 10_000
 LENGTH, BATCH, SHARDS, VAL_SHARE = 50, 64, 2, 0.1
-BASELINE = {"hidden_size": 128, "num_layers": 2, "dropout": 0.2}
-BEST = {
+RECURRENT = {"family": "lstm", "layer_norm": False, "bidirectional": False, "recurrent_dropout": 0.0}
+BASELINE = RECURRENT | {"hidden_size": 128, "num_layers": 2, "dropout": 0.2, "conditioning": "selector", "hop": 1}
+BEST = RECURRENT | {
     "num_layers": 3,
     "dropout": 0.0,
     "conditioning": "heads",
@@ -111,20 +113,20 @@ def plain(steps: int) -> Iterator[list[float]]:
 
 
 @contextmanager
-def our_step(configuration: dict, length: int, data: sequences.Signals, noise_std: float = 0.0):
+def our_step(configuration: dict, data: sequences.Signals, noise_std: float = 0.0):
     """A `training.Step` as stage `train` sets it up with seed 1, and the threads it runs on."""
-    model = ToneLSTM(len(FREQUENCIES), **configuration)
+    model = Network(len(FREQUENCIES), **configuration)
     model.initialise(torch_generator(training.stream(1, "weights"), DEVICE))
     optimizer = training.make_optimizer(model, "adam", 1e-3, 1e-5, 0.9)
     masks = [DropoutMasks(training.stream(1, "dropout", shard), DEVICE) for shard in range(SHARDS)]
     noises = [np.random.Generator(np.random.SFC64(training.stream(1, "noise", shard))) for shard in range(SHARDS)]
     with workers(DEVICE, SHARDS) as run:
-        yield training.Step(model, data, length, optimizer, 1.0, masks, run, noise_std, noises)
+        yield training.Step(model, data, optimizer, 1.0, masks, run, noise_std, noises)
 
 
 def window_batches() -> Iterator[sequences.Batch]:
     """The baseline's batches, epoch after epoch."""
-    train = sequences.Sequences(read_signals(1), training_starts(), LENGTH, len(FREQUENCIES))
+    train = sequences.Sequences(read_signals(1), training_starts(), LENGTH, len(FREQUENCIES), 1)
     order = np.random.default_rng(training.stream(1, "order"))
     while True:
         yield from train.batches(BATCH, order.permutation(len(train)))
@@ -134,10 +136,10 @@ def stream_batches() -> Iterator[sequences.Batch]:
     """Batches of streams whose state is carried on."""
     length = BEST_LENGTH * BEST["hop"]
     train, _ = windows.split_blocks(1, SAMPLES, length, 1, VAL_SHARE)
-    reading = streams.Streams(windows.covered(train, length, 1), BEST_STREAMS, length, examples=1)
+    reading = streams.Streams(windows.covered(train, length, 1), BEST_STREAMS, length, examples=1, hop=BEST["hop"])
     order = np.random.default_rng(training.stream(1, "order"))
     while True:
-        yield reading.next(order)
+        yield reading.next(order, BEST_LENGTH)
 
 
 def seconds_a_step(step: training.Step, batches: Iterator[sequences.Batch], steps: int) -> float:
@@ -151,7 +153,7 @@ def seconds_a_step(step: training.Step, batches: Iterator[sequences.Batch], step
 def ours(steps: int) -> Iterator[list[float]]:
     """Seconds a step of the baseline."""
     batches = window_batches()
-    with our_step(BASELINE, LENGTH, read_signals(1)) as step:
+    with our_step(BASELINE, read_signals(1)) as step:
         while True:
             yield [seconds_a_step(step, batches, steps)]
 
@@ -169,7 +171,7 @@ def general(steps: int) -> Iterator[list[float]]:
 def best(hidden_size: int, steps: int) -> Iterator[list[float]]:
     """Seconds a step with the state carried on, fresh noise included."""
     clean, batches = sequences.without_noise(read_signals(1), 0.0, 1.0), stream_batches()
-    with our_step({"hidden_size": hidden_size, **BEST}, BEST_LENGTH, clean, NOISE_STD) as step:
+    with our_step({"hidden_size": hidden_size, **BEST}, clean, NOISE_STD) as step:
         while True:
             yield [seconds_a_step(step, batches, steps)]
 
@@ -177,7 +179,7 @@ def best(hidden_size: int, steps: int) -> Iterator[list[float]]:
 def learning(steps: int) -> Iterator[list[float]]:
     """Seconds a step of the baseline, and R^2 on windows of the test recording after them; begins untrained."""
     batches, test = window_batches(), test_windows()
-    with our_step(BASELINE, LENGTH, read_signals(1)) as step:
+    with our_step(BASELINE, read_signals(1)) as step:
         while True:
             seconds = seconds_a_step(step, batches, steps)
             yield [seconds, r2(step.model, test, step.run)]
@@ -186,10 +188,10 @@ def learning(steps: int) -> Iterator[list[float]]:
 def test_windows() -> sequences.Sequences:
     """Windows all over the test recording, for every tone."""
     starts = windows.starts(windows.all_windows(1, SAMPLES, LENGTH, APART), APART)
-    return sequences.Sequences(read_signals(2), starts, LENGTH, len(FREQUENCIES))
+    return sequences.Sequences(read_signals(2), starts, LENGTH, len(FREQUENCIES), 1)
 
 
-def r2(model: ToneLSTM, test: sequences.Sequences, run: Workers) -> float:
+def r2(model: Model, test: sequences.Sequences, run: Workers) -> float:
     """R^2 over all tones."""
     return sum(sequences.score(model, test, 1024, run).tallies, metrics.Tally()).r2
 
@@ -255,7 +257,7 @@ def speed() -> None:
 
 def step_operations() -> int:
     """Operations of a baseline step: two forward and four backward for each weight and time step of the network."""
-    weights = sum(weight.numel() for weight in ToneLSTM(len(FREQUENCIES), **BASELINE).parameters())
+    weights = sum(weight.numel() for weight in Network(len(FREQUENCIES), **BASELINE).parameters())
     return 6 * weights * LENGTH * BATCH
 
 

@@ -8,7 +8,9 @@ import argparse
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,18 +52,23 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
             trained = ours.score(sequences.read_signals(train, split.center, split.scale, device), tried.train)
         target = np.stack([test.tones(index) for index in range(test.count)])  # (R, K, N)
         mixture = np.stack([test.mixture(index) for index in range(test.count)])  # (R, N)
+        several = model.members if len(model.members) > 1 else []
+        members = [replace(ours, model=member).score(signals, tried.test) for member in several]
         found = Found(
             task=task,
             tones=tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, target, mixture),
             own=own_rows(ours, task, scored),
             settled=settled(ours, scored, target, mixture),
-            latency_ms=1000 * model.hop / facts["sampling_rate"],
+            latency_ms=1000 * ours.latency / facts["sampling_rate"],
+            members=[sum(each.tallies, metrics.Tally()).r2 for each in members],
         )
         more = None
         if settings.detail == "full":
             from tonesift import examination  # two seconds of imports that scores need not wait for
 
-            subject = examination.Subject(ours.estimate, ours.reset, ours.context, model.hop, found.tones, history)
+            subject = examination.Subject(
+                model.label, ours.estimate, ours.reset, ours.context, ours.latency, found.tones, history
+            )
             more = examination.examine(subject, task, found.own, mixture, target, tried.test)
     write(arguments, found, more)
     samples = sum(seen.count for seen in scored.tallies)
@@ -104,8 +111,8 @@ def spread_of_starts(task: comparison.Task, ours: Judge) -> int:
 
 def own_rows(ours: Judge, task: comparison.Task, scored: sequences.Scores) -> list[Row]:
     """The network's own row, and that of the best possible with its context and latency."""
-    told, hop = "nothing; trained on recordings of the same task", ours.model.hop
-    row = Row("lstm", "LSTM", ours.context, causal=True, told=told, mse=scored.position_mse, hop=hop)
+    told, hop, model = "nothing; trained on recordings of the same task", ours.latency, ours.model
+    row = Row("network", model.label, ours.context, causal=model.causal, told=told, mse=scored.position_mse, hop=hop)
     return [row, comparison.limit_row(task, scored.position_mse.shape[1], ours.context, hop)]
 
 
@@ -143,6 +150,8 @@ class Found(NamedTuple):
         Figures after the first second; empty where the state does not last that long.
     latency_ms : float
         How long the first sample of a step waits for its answer.
+    members : list of float
+        R^2 of each network of an ensemble; empty if it is none.
     """
 
     task: comparison.Task
@@ -150,6 +159,7 @@ class Found(NamedTuple):
     own: list[Row]
     settled: dict[str, dict[str, float]]
     latency_ms: float
+    members: list[float]
 
 
 def check_fit(test: recordings.Recordings, facts: Mapping[str, Any]) -> None:
@@ -188,13 +198,15 @@ def summary(found: Found, more: "Examination | None") -> dict[str, dict[str, flo
     test["latency_ms"] = rounded(found.latency_ms)
     best = comparison.scores(found.own[1], found.task)["r2"]
     content = {"test": test, "limit": {"r2": best, "share": rounded(test["r2"] / best)}, **found.settled}
+    if found.members:
+        content["members"] = {"r2": rounded(fmean(found.members)), "best_r2": rounded(max(found.members))}
     return content | ({"best_filter": {"r2": more.best_filter}} if more else {})
 
 
 def compared(found: Found, more: "Examination | None") -> tables.Table:
     """Every estimator; the network's R^2 are those of the other tables, over the very samples it was judged on."""
     rows = comparison.table([*found.own, *(more.rows if more else [])], found.task)
-    ours = next(row for row in rows if row["name"] == "lstm")
+    ours = next(row for row in rows if row["name"] == "network")
     keys = ("r2", *(f"r2_tone_{number}" for number in range(1, len(found.tones))))
     ours |= {key: tone["r2"] for key, tone in zip(keys, found.tones, strict=True)}
     ours |= {"r2_settled": found.settled["settled"]["r2"]} if found.settled else {}
@@ -218,7 +230,7 @@ def write(arguments: argparse.Namespace, found: Found, more: "Examination | None
         write_csv(arguments.metrics / f"{name}.csv", table)
     with replacing(arguments.metrics / "robustness") as aside:
         aside.mkdir()
-        for name, table in (more.robustness if more else {}).items():
+        for name, table in (more.robustness if more else {"none": []}).items():
             write_csv(aside / f"{name}.csv", table)
     with replacing(arguments.pictures) as aside:
         aside.mkdir()

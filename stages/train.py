@@ -8,7 +8,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from tonesift import compute, metrics, params, recordings, sequences, streams, t
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+from tonesift.network import torch_generator
 from tonesift.period import common_period
 
 VALIDATION_BATCH = 512  # windows in a pass; part of the bits, so not a matter of taste
@@ -33,25 +36,62 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     device = compute.choose_device(settings.device)
     compute.check_precision(settings.precision, device)
     facts, signals = read(arguments.recordings, split, device)
-    model = models.ToneLSTM(len(facts.frequencies), **model_params.model_dump()).to(device)
-    check_hop(split.sequence_length, model.hop)
-    model.initialise(models.torch_generator(training.stream(settings.seed, "weights"), device))
-    lesson = (
-        carried(model, signals, split, facts, settings)
-        if settings.stateful
-        else windowed(model, signals, split, settings)
-    )
+    check_hop(split.sequence_length, model_params.hop)
+    config = {"model": model_params.model_dump(), "train": settings.model_dump()}
+    setup = Setup(model_params, settings, split, facts, signals)
     begin = time.perf_counter()
     with replacing(arguments.curves) as aside:
-        summary = fit(model, lesson, learnt(signals, split, settings), settings, noise(facts, split, settings), aside)
+        live = start_live(aside)
+        members = [fit(setup, number, live) for number in range(settings.ensemble)]
+        summary = members[0].summary if len(members) == 1 else average(setup, members)
+        live.summary = summary | {"parameters": sum(count(member.network) for member in members)}
+        live.end()  # adds the last epoch, as `step`
     seconds = time.perf_counter() - begin
-    config = {"model": model_params.model_dump(), "train": settings.model_dump()}
-    digest = models.save(arguments.model, model, {**config, **origin(split, facts), "summary": summary})
+    networks = [member.network for member in members]
+    model = networks[0] if len(networks) == 1 else models.Ensemble(networks)
+    digest = models.save(arguments.model, model, {**config, **origin(split, facts), "summary": live.summary})
     return {
         "model": digest,
-        "epoch_seconds": round(seconds / summary["step"], 2),
-        "samples_per_second": round(lesson.samples * summary["step"] / seconds),
+        "epoch_seconds": round(seconds / sum(member.epochs for member in members), 2),
+        "samples_per_second": round(sum(member.samples for member in members) / seconds),
     }
+
+
+class Setup(NamedTuple):
+    """All that a network is trained with: parameters, and the recordings on the device."""
+
+    model_params: params.Model
+    settings: params.Train
+    split: windows.Split
+    facts: recordings.Facts
+    signals: sequences.Signals
+
+
+class Member(NamedTuple):
+    """A trained network.
+
+    Attributes
+    ----------
+    network : Network
+        With the best epoch's weights.
+    lesson : Lesson
+        What it was trained and examined with.
+    summary : dict
+        Best epoch and what it came to.
+    epochs, samples : int
+        Epochs run, and output samples seen in them.
+    """
+
+    network: models.Network
+    lesson: "Lesson"
+    summary: dict[str, Any]
+    epochs: int
+    samples: int
+
+
+def count(network: models.Network) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def read(path: Path, split: windows.Split, device: torch.device) -> tuple[recordings.Facts, sequences.Signals]:
@@ -90,83 +130,83 @@ class Lesson(NamedTuple):
         Takes a generator, gives the batches of an epoch.
     validate : callable
         Takes the model and a map over pieces of work, gives the tally over all tones.
-    length : int
-        Steps of the network in each example.
     steps : int
         Batches in an epoch.
-    samples : int
-        Output samples in an epoch.
     """
 
     batches: Callable[[np.random.Generator], list[sequences.Batch]]
-    validate: Callable[[models.ToneLSTM, compute.Workers], metrics.Tally]
-    length: int
+    validate: Callable[[models.Model, compute.Workers], metrics.Tally]
     steps: int
-    samples: int
 
 
-def windowed(
-    model: models.ToneLSTM,
-    signals: sequences.Signals,
-    split: windows.Split,
-    settings: params.Train,
-) -> Lesson:
+def windowed(network: models.Network, setup: Setup) -> Lesson:
     """Every window once, in random order, the state reset with each; validation on every window."""
-    size, length = settings.batch_size, split.sequence_length
-    parts = [windows.starts(runs, split.step_size) for runs in (split.train, split.validation)]
-    train, validation = (sequences.Sequences(signals, part, length, model.examples) for part in parts)
+    settings, split = setup.settings, setup.split
+    size, shape = settings.batch_size, (split.sequence_length, network.examples, network.hop)
+    train, validation = (
+        sequences.Sequences(setup.signals, windows.starts(runs, split.step_size), *shape)
+        for runs in (split.train, split.validation)
+    )
+
+    def batches(generator: np.random.Generator) -> list[sequences.Batch]:
+        order, chosen = generator.permutation(len(train)), train
+        if settings.any_start:
+            chosen = replace(train, windows=windows.starts_anywhere(split.train, split.step_size, generator))
+        made = chosen.batches(size, order)
+        lengths = drawn_steps(settings.shortest, train.steps, len(made), generator)
+        return [batch._replace(steps=length) for batch, length in zip(made, lengths, strict=True)]
+
     return Lesson(
-        batches=lambda generator: train.batches(size, generator.permutation(len(train))),
+        batches=batches,
         validate=lambda model, run: sum(
             sequences.score(model, validation, VALIDATION_BATCH, run).tallies, metrics.Tally()
         ),
-        length=length // model.hop,
         steps=-(-len(train) // size),
-        samples=len(train) * length * model.tones // model.examples,
     )
 
 
-def carried(
-    model: models.ToneLSTM,
-    signals: sequences.Signals,
-    split: windows.Split,
-    facts: recordings.Facts,
-    settings: params.Train,
-) -> Lesson:
+def carried(network: models.Network, setup: Setup) -> Lesson:
     """Streams with their state carried on; validation on streams through what the validation windows cover."""
-    size, length, steps = settings.batch_size, split.sequence_length, settings.stream_steps
+    settings, split, facts = setup.settings, setup.split, setup.facts
+    length, steps = split.sequence_length, settings.stream_steps
     stretches, held_out = (windows.covered(runs, length, split.step_size) for runs in (split.train, split.validation))
-    reading = streams.Streams(stretches, size, length, model.examples)
+    reading = streams.Streams(stretches, settings.batch_size, length, network.examples, network.hop)
     period = common_period(facts.frequencies, facts.sampling_rate, split.shape[1]) or split.shape[1]
     generator = np.random.default_rng(training.stream(0, "validation"))  # the same streams whatever the seed
     courses = streams.courses(held_out, period, generator)
+
+    def batches(generator: np.random.Generator) -> list[sequences.Batch]:
+        lengths = drawn_steps(settings.shortest, length // network.hop, steps, generator)
+        return [reading.next(generator, steps) for steps in lengths]
+
     return Lesson(
-        batches=lambda generator: [reading.next(generator) for _ in range(steps)],
-        validate=lambda model, run: sum(streams.score(model, signals, courses, run), metrics.Tally()),
-        length=length // model.hop,
+        batches=batches,
+        validate=lambda model, run: sum(streams.score(model, setup.signals, courses, run), metrics.Tally()),
         steps=steps,
-        samples=steps * size * length * model.tones // model.examples,
     )
 
 
-def fit(
-    model: models.ToneLSTM,
-    lesson: Lesson,
-    signals: sequences.Signals,
-    settings: params.Train,
-    noise_std: float,
-    folder: Path,
-) -> dict[str, Any]:
-    """Train with DVCLive's history in `folder` and progress on the terminal; give the summary of the best epoch.
+def drawn_steps(shortest: float, steps: int, number: int, generator: np.random.Generator) -> list[int]:
+    """Lengths of so many batches: drawn from a share of the longest up, or all of them the longest."""
+    if shortest == 1:
+        return [steps] * number
+    return generator.integers(math.ceil(shortest * steps), steps + 1, size=number).tolist()
 
-    `signals` is what is learnt from, with new noise of standard deviation `noise_std` at every reading.
-    """
+
+def fit(setup: Setup, number: int, live: Live) -> Member:
+    """Train a network with the seed of its number, from 0; log every epoch, and show progress on the terminal."""
+    settings = setup.settings.model_copy(update={"seed": setup.settings.seed + number})
+    network = models.Network(len(setup.facts.frequencies), **setup.model_params.model_dump())
+    network.to(setup.signals.mixture.device)
+    network.initialise(torch_generator(training.stream(settings.seed, "weights"), setup.signals.mixture.device))
+    lesson = (carried if settings.stateful else windowed)(network, setup)
     optimizer = training.make_optimizer(
-        model,
+        network,
         settings.optimizer,
         settings.learning_rate,
         settings.weight_decay,
         settings.momentum,
+        layer_decay=settings.layer_decay,
         fused=settings.fused,
     )
     schedule = training.Schedule(
@@ -177,11 +217,10 @@ def fit(
         settings.scheduler_factor,
         settings.scheduler_patience,
     )
-    progress = Progress(settings.epochs)
+    progress = Progress(settings.epochs, f"network {number + 1}/{settings.ensemble}, " if settings.ensemble > 1 else "")
     epochs = training.fit(
-        model,
-        signals,
-        lesson.length,
+        network,
+        learnt(setup.signals, setup.split, settings),
         lesson.batches,
         lesson.validate,
         optimizer,
@@ -191,29 +230,51 @@ def fit(
         patience=settings.early_stop_patience,
         seed=settings.seed,
         shards=settings.shards,
-        noise_std=noise_std,
+        noise_std=noise(setup.facts, setup.split, settings),
         precision=settings.precision,
+        gradient_noise=settings.gradient_noise,
         on_step=progress.step,
     )
-    return log(epochs, folder, progress)
+    return Member(network, lesson, *log(epochs, live, f"members/{number + 1}/" if number else "", progress))
 
 
-def log(epochs: Iterable[training.Epoch], folder: Path, progress: "Progress") -> dict[str, Any]:
-    """Write every epoch's figures with DVCLive, and in the end those of the best epoch as its summary."""
-    live = start_live(folder)
+def log(
+    epochs: Iterable[training.Epoch], live: Live, prefix: str, progress: "Progress"
+) -> tuple[dict[str, Any], int, int]:
+    """Log each epoch under names that begin with the prefix; give the best one's summary, epochs run, samples seen."""
     summary: dict[str, Any] = {}
+    seen = 0
     for epoch in epochs:
         live.step = epoch.number
         for name, value in figures(epoch).items():
-            live.log_metric(name, value)
+            live.log_metric(prefix + name, value)
         live.make_summary()
         progress.epoch(epoch)
+        seen += int(epoch.train.count)
         if epoch.best:
             summary = {"best_epoch": epoch.number, "train": scores(epoch.train), "validation": scores(epoch.validation)}
-    live.summary = summary
-    live.end()  # adds the last epoch, as `step`
-    progress.end(summary)
-    return live.summary
+    progress.end(summary, live.step)
+    return summary, live.step, seen
+
+
+def average(setup: Setup, members: list[Member]) -> dict[str, Any]:
+    """Summary of an ensemble: its own validation, its members' means beside it, and how much of the loss is gone."""
+    model = models.Ensemble([member.network for member in members])
+    with compute.workers(setup.signals.mixture.device, setup.settings.shards) as run:
+        together = scores(members[0].lesson.validate(model, run))
+    means = {
+        part: {name: metrics.rounded(fmean(one.summary[part][name] for one in members)) for name in together}
+        for part in ("train", "validation")
+    }
+    gain = metrics.rounded(1 - together["loss"] / means["validation"]["loss"])
+    print(f"{len(members)} networks averaged: validation loss {together['loss']:.4f}, {gain:.1%} below their mean")
+    return {
+        "best_epoch": members[0].summary["best_epoch"],
+        "train": means["train"],
+        "validation": together,
+        "members": {"validation": means["validation"]},
+        "gain": gain,
+    }
 
 
 def start_live(folder: Path) -> Live:
@@ -241,8 +302,8 @@ def scores(seen: metrics.Tally) -> dict[str, float]:
 class Progress:
     """A bar with losses, R^2 and time left (at most) on a terminal; a line for each epoch elsewhere."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, prefix: str) -> None:
+        self.epochs, self.prefix = epochs, prefix
         self.bar: tqdm | None = tqdm(unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
         self.last = ""
 
@@ -260,22 +321,22 @@ class Progress:
         mark = " *" if epoch.best else ""
         if self.bar is None:
             print(
-                f"epoch {epoch.number}/{self.epochs}: loss {epoch.train.mse:.4f}, "
+                f"{self.prefix}epoch {epoch.number}/{self.epochs}: loss {epoch.train.mse:.4f}, "
                 f"validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}, "
                 f"learning rate {epoch.learning_rate:.2g}{mark}",
                 flush=True,
             )
             return
-        self.bar.set_description_str(f"epoch {epoch.number}/{self.epochs}")
+        self.bar.set_description_str(f"{self.prefix}epoch {epoch.number}/{self.epochs}")
         self.last = f" | validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}{mark}"
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def end(self, summary: dict[str, Any], epochs: int) -> None:
         """Leave the bar and say what was kept."""
         if self.bar is not None:
             self.bar.close()
         validation = summary["validation"]
         print(
-            f"kept epoch {summary['best_epoch']} of {summary['step']}: validation loss {validation['loss']:.4f}, "
+            f"{self.prefix}kept epoch {summary['best_epoch']} of {epochs}: validation loss {validation['loss']:.4f}, "
             f"R2 {validation['r2']:.4f}"
         )
 

@@ -127,8 +127,8 @@ def test_the_comparison_has_every_estimator_in_both_contexts(built):
     for context in ("20 samples", "all the past"):
         names = {row["name"] for row in rows if row["context"] == context}
         assert names >= {"limit", "posterior_mean", *filters.FILTERS}
-    (lstm,) = (row for row in rows if row["name"] == "lstm")
-    assert float(lstm["r2"]) == pytest.approx(metrics(built)["r2"], abs=0.01)
+    (network,) = (row for row in rows if row["name"] == "network")
+    assert float(network["r2"]) == pytest.approx(metrics(built)["r2"], abs=0.01)
     best = max(float(r["r2"]) for r in rows if r["context"] == "20 samples" and r["name"] in ("wiener", "kalman"))
     assert json.loads(built.read("metrics/evaluate/metrics.json"))["best_filter"]["r2"] == best
 
@@ -136,7 +136,7 @@ def test_the_comparison_has_every_estimator_in_both_contexts(built):
 def test_the_curve_over_context_averages_to_the_figure_over_all(built):
     rows = table(built, "context")
     assert [row["position"] for row in rows] == [str(position) for position in range(1, 21)]
-    average = sum(float(row["lstm"]) for row in rows) / len(rows)
+    average = sum(float(row["network"]) for row in rows) / len(rows)
     assert average == pytest.approx(metrics(built)["r2"], abs=0.01)
 
 
@@ -145,7 +145,7 @@ def test_scores_only_gives_the_same_figures_without_the_rest(copy):
     copy.run("dvc", "exp", "run", "-S", "evaluate.detail=scores")
     after = json.loads(copy.read("metrics/evaluate/metrics.json"))
     assert after == {name: before[name] for name in ("test", "limit")}
-    assert {row["name"] for row in table(copy, "comparison")} == {"lstm", "limit"}
+    assert {row["name"] for row in table(copy, "comparison")} == {"network", "limit"}
     assert not any((copy.path / "plots" / "evaluate").iterdir())
 
 
@@ -297,10 +297,10 @@ def test_carried_figures_from_the_start_are_those_of_the_network_itself(carried)
 def test_carried_the_comparison_has_the_limit_at_the_hop_and_filters_with_all_the_past(carried):
     rows = table(carried, "comparison")
     assert {row["context"] for row in rows} == {"all the past"}
-    assert {row["name"] for row in rows} == {"lstm", "limit", "posterior_mean", *filters.FILTERS}
-    assert {row["name"] for row in rows if row["hop"] == "2"} == {"lstm", "limit", "posterior_mean"}
+    assert {row["name"] for row in rows} == {"network", "limit", "posterior_mean", *filters.FILTERS}
+    assert {row["name"] for row in rows if row["hop"] == "2"} == {"network", "limit", "posterior_mean"}
     content = all_metrics(carried)
-    ours, limit = (next(row for row in rows if row["name"] == name) for name in ("lstm", "limit"))
+    ours, limit = (next(row for row in rows if row["name"] == name) for name in ("network", "limit"))
     assert (float(ours["r2"]), float(ours["r2_settled"])) == (content["test"]["r2"], content["settled"]["r2"])
     assert float(limit["r2"]) == content["limit"]["r2"] == pytest.approx(limit_of_streams(carried), abs=0.002)
 
@@ -320,7 +320,7 @@ def test_carried_the_curve_over_context_covers_the_first_second(carried):
     assert [row["position"] for row in rows] == [str(position) for position in range(1, 101)]
     limit = [float(row["limit"]) for row in rows]
     assert limit[0] < 0.9 < 0.999 < limit[-1]
-    assert set(rows[0]) == {"position", "lstm", "limit", "kalman", "least_squares", "bandpass", "persistence"}
+    assert set(rows[0]) == {"position", "network", "limit", "kalman", "least_squares", "bandpass", "persistence"}
 
 
 def test_carried_the_best_filter_is_the_best_causal_one(carried):
@@ -334,7 +334,7 @@ def test_carried_scores_only_gives_the_same_figures(spoilt):
     spoilt.set({"evaluate": {"detail": "scores"}})
     spoilt.stage("evaluate", *PATHS["evaluate"])
     assert all_metrics(spoilt) == {name: part for name, part in before.items() if name != "best_filter"}
-    assert {row["name"] for row in table(spoilt, "comparison")} == {"lstm", "limit"}
+    assert {row["name"] for row in table(spoilt, "comparison")} == {"network", "limit"}
 
 
 def test_carried_the_report_tells_of_the_state(carried, tmp_path):

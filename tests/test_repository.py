@@ -4,6 +4,7 @@ import ast
 import csv
 import functools
 import hashlib
+import json
 import operator
 import re
 import subprocess
@@ -31,12 +32,22 @@ def tracked() -> set[str]:
 def test_the_lock_is_that_of_the_committed_code_and_parameters(stage):
     locked = LOCK[stage]
     for dep in locked["deps"]:
-        if dep["path"].endswith(".py"):
-            found = hashlib.md5((ROOT / dep["path"]).read_bytes(), usedforsecurity=False).hexdigest()
-            assert found == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
+        path = ROOT / dep["path"]
+        if path.suffix == ".py" or list(path.glob("*.py")):
+            assert digest(path) == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
     for name in STAGES[stage]["params"]:
         value = functools.reduce(operator.getitem, name.split("."), PARAMS)
         assert locked["params"]["params.yaml"][name] == value, "run `make repro` and commit dvc.lock"
+
+
+def digest(path: Path) -> str:
+    """MD5 as DVC writes it: of a file, or of the list of a folder's files."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    entries = [{"md5": digest(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    content = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return hashlib.md5(content.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def test_committed_metrics_are_those_in_the_lock():
@@ -70,7 +81,7 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
     known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
-    known |= {"clones", "conftest", "foreign", "ledgers", "random_models", "servers", "tiny"}
+    known |= {"clones", "conftest", "foreign", "ledgers", "networks", "random_models", "servers", "tiny"}
     known |= {"stages", "tonesift", "sweeps", "sharing", "benchmarks"}
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)

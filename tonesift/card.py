@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from tonesift.errors import InputError
+from tonesift.families import FAMILIES
 
 Row = Mapping[str, Any]
 NEEDED = ("frequencies", "sampling_rate", "noise_std", "task", "sequence_length", "model", "train", "build", "summary")
@@ -62,7 +63,7 @@ def render(
     if missing:
         raise InputError(f"{path}: its metadata has no {', '.join(missing)}: train it anew with `dvc repro train`")
     sections = [
-        ["# tonesift: an LSTM that pulls tones out of a mixture", *_what(facts, path, digest)],
+        [_title(facts), *_what(facts, path, digest)],
         ["## Data it was trained on", *_data(facts)],
         ["## Training", *_training(facts)],
         ["## Figures", *_figures(facts, rows, comparison)] if rows or comparison else [],
@@ -74,15 +75,47 @@ def render(
 
 
 def _what(facts: Mapping[str, Any], path: str, digest: str | None) -> list[str]:
-    network, tones = facts["model"], len(facts["frequencies"])
+    network, count, whole = facts["model"], facts["train"]["ensemble"], facts["summary"]["parameters"]
     named = f", MD5 `{digest}…`" if digest else ""
+    several = f"The mean of {count} networks, trained from as many seeds. Each has " if count > 1 else ""
+    latency = network["hop"] if not network["bidirectional"] else facts["sequence_length"]
+    reads = "forwards only" if not network["bidirectional"] else "each window both ways, so it is not causal"
     return [
-        f"{network['num_layers']} LSTM layers of {network['hidden_size']} units, dropout {network['dropout']:g} behind "
-        f"each, a linear head: {parameters(tones, **network):,} parameters, in float32. {_step(facts)} It reads "
-        f"forwards only, with a latency of {_samples(network['hop'])} ({_duration(facts, network['hop'])}).",
+        f"{several}{_shape(network)}, dropout {network['dropout']:g} behind each, a linear head: {whole:,} parameters"
+        f"{' together' if several else ''}, in float32. {_step(facts)} It reads {reads}, with a latency of "
+        f"{_samples(latency)} ({_duration(facts, latency)}).",
         f"File: `{path}` (safetensors, runs no code when loaded{named}); everything said here about data and training "
         "is in its metadata.",
     ]
+
+
+def _shape(network: Mapping[str, Any]) -> str:
+    """The network's layers, in words."""
+    label, layers = FAMILIES[network["family"]].label, network["num_layers"]
+    if network["family"] == "transformer":
+        return (
+            f"{layers} {label} blocks of {network['model_dim']} values, {network['num_heads']} heads and "
+            f"{network['ff_dim']} units between their layers, {network['positions']} positions, attention over "
+            f"{network['context']} steps"
+        )
+    parts = [
+        f"{layers} {label} {'blocks' if network['family'] == 'tcn' else 'layers'} of {network['hidden_size']} units"
+    ]
+    if network["family"] == "tcn":
+        parts.append(f"kernels of {network['kernel_size']} steps")
+    if network["bidirectional"]:
+        parts.append("in each of two directions")
+    if network["layer_norm"]:
+        parts.append("layer normalisation behind each")
+    if network["recurrent_dropout"]:
+        parts.append(f"recurrent dropout {network['recurrent_dropout']:g}")
+    return ", ".join(parts)
+
+
+def _title(facts: Mapping[str, Any]) -> str:
+    label, count = FAMILIES[facts["model"]["family"]].label, facts["train"]["ensemble"]
+    name = f"{'an' if label == 'LSTM' else 'a'} {label} that pulls" if count == 1 else f"{count} {label}s that pull"
+    return f"# tonesift: {name} tones out of a mixture"
 
 
 def _step(facts: Mapping[str, Any]) -> str:
@@ -100,14 +133,6 @@ def _step(facts: Mapping[str, Any]) -> str:
 
 def _samples(count: int) -> str:
     return f"{count} sample{'s' if count > 1 else ''}"
-
-
-def parameters(tones: int, hidden_size: int, num_layers: int, conditioning: str, hop: int, **_: Any) -> int:
-    """Number of weights and biases: 4 h (inputs + h + 2) in each layer, (h + 1) outputs in the head."""
-    selects = conditioning == "selector"
-    inputs = [hop + tones * selects] + [hidden_size] * (num_layers - 1)
-    outputs = hop * (1 if selects else tones)
-    return sum(4 * hidden_size * (size + hidden_size + 2) for size in inputs) + (hidden_size + 1) * outputs
 
 
 def _data(facts: Mapping[str, Any]) -> list[str]:
@@ -169,7 +194,7 @@ def _estimator(row: Row) -> list[str]:
         *words,
         *(_text(row.get(key), form) for key, form in (("r2", ".3f"), ("r2_settled", ".3f"), ("mse", ".4f"))),
     ]
-    return [f"**{cell}**" for cell in cells] if row["name"] == "lstm" else cells
+    return [f"**{cell}**" for cell in cells] if row["name"] == "network" else cells
 
 
 def context(row: Row) -> str:

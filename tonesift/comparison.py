@@ -19,7 +19,7 @@ from tonesift.recordings import Facts
 from tonesift.tables import cells
 
 LIMIT_NUMBERS = 2_000_000  # simulated stretches times candidate offsets: about a second
-CURVES = ("lstm", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
+CURVES = ("network", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
 
 
 @dataclass(frozen=True)

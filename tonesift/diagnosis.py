@@ -339,7 +339,8 @@ Change = tuple[str, str, Any]  # section, key, new value
 def _changes(run: _Run, verdict: str) -> list[Change | None]:
     """What to try for a verdict; None where the advised range leaves no room."""
     now = run.params
-    bigger = [_scaled(now, "model", "hidden_size", 2), _shifted(now, "model", "num_layers", 1)]
+    width = "model_dim" if now["model"]["family"] == "transformer" else "hidden_size"
+    bigger = [_scaled(now, "model", width, 2), _shifted(now, "model", "num_layers", 1)]
     longer = _scaled(now, "train", "epochs", 2)
     sequence = None if run.stateful else _longer_sequence(now)
     carried = None if run.stateful or run.random_split else ("train", "stateful", True)
@@ -351,7 +352,7 @@ def _changes(run: _Run, verdict: str) -> list[Change | None]:
         "stopped too early": [longer, _scaled(now, "train", "learning_rate", 2)],
         "overfit": [
             fresh,
-            _scaled(now, "model", "hidden_size", 0.5),
+            _scaled(now, "model", width, 0.5),
             _shifted(now, "model", "dropout", 0.1),
             _more_decay(now),
             _scaled(now, "train", "learning_rate", 0.5),

@@ -30,6 +30,8 @@ class Subject:
 
     Attributes
     ----------
+    label : str
+        What it is called.
     estimate : callable
         Mixtures (M, N) to outputs (M, K, N).
     reset : int or None
@@ -44,6 +46,7 @@ class Subject:
         Its training.
     """
 
+    label: str
     estimate: Callable[[NDArray], NDArray]
     reset: int | None
     context: str
@@ -114,7 +117,7 @@ def examine(
     block = uncertainty.block_length(error, subject.reset or 1, task.tones.shape[1] if task.periodic else None)
     labels = {row.name: row.label for row in [*own, *rows]}
     same = [row for row in rows if row.context == subject.context]
-    tried = {"lstm": subject.estimate, **{name: alike[name] for name in best_filters(same)}}
+    tried = {"network": subject.estimate, **{name: alike[name] for name in best_filters(same)}}
     points, curves = robust(tried, task.facts, min(target.shape[2], ROBUST_SAMPLES))
     pictures = draw(subject, task, [*own, *rows], mixture[0], target[0], error[0] + target[0])
     pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in tried})
@@ -279,7 +282,7 @@ def draw(
     detail = mixture[:half], tones[nearest, :half], outputs[nearest, :half]
     r2 = [row["r2"] for row in subject.tones[1:]]
     best = [float(value) for value in limits.r2(rows[1].mse, task.power, axis=1)]
-    bars = {"LSTM": r2, "best possible": best}
+    bars = {subject.label: r2, "best possible": best}
     labels = {row.name: row.label for row in rows}
     curves = {labels[name]: curve for name, curve in comparison.curves(rows, task).items()}
     return {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tonesift import sequences, streams, windows
 from tonesift.compute import Workers
 from tonesift.metrics import Tally, tally
-from tonesift.model import ToneLSTM
+from tonesift.model import Model
 from tonesift.sequences import Scores, Signals
 
 ALL_THE_PAST = "all the past"
@@ -50,7 +50,7 @@ class Judge:
 
     Attributes
     ----------
-    model : ToneLSTM
+    model : Network or Ensemble
         On `device`.
     facts : mapping
         The model file's own.
@@ -62,7 +62,7 @@ class Judge:
         Where the model is.
     """
 
-    model: ToneLSTM
+    model: Model
     facts: Mapping[str, Any]
     batch_size: int
     run: Workers
@@ -72,6 +72,11 @@ class Judge:
     def reset(self) -> int | None:
         """Samples after which the state is reset; None for never."""
         return None if self.facts["train"]["stateful"] else self.facts["sequence_length"]
+
+    @property
+    def latency(self) -> int:
+        """Samples read before the first of them is answered: a step, or the whole window if that is read both ways."""
+        return self.model.hop if self.model.causal else self.facts["sequence_length"]
 
     @property
     def context(self) -> str:
@@ -86,7 +91,7 @@ class Judge:
     def score(self, signals: Signals, stretches: Stretches) -> Scores:
         """Scores over stretches of recordings."""
         if self.reset is not None:
-            chosen = sequences.Sequences(signals, stretches.starts, self.reset, self.model.examples)
+            chosen = sequences.Sequences(signals, stretches.starts, self.reset, self.model.examples, self.model.hop)
             return sequences.score(self.model, chosen, self.batch_size, self.run)
         target = stretches.cut(signals.tones.cpu().numpy())
         return scores(target, self._run(stretches.cut(signals.mixture.cpu().numpy())), self.settled)

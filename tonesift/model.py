@@ -1,11 +1,8 @@
-"""The network: stacked LSTM layers, dropout behind each, a linear head; and its file, which runs no code when loaded.
+"""The network, a family's body and a linear head, or several averaged; and its file, which runs no code when loaded.
 
 At each step it reads `hop` samples of the mixture and gives the same `hop` samples of the tones: of one tone, which a
-one-hot selector in the input names, or of all of them at once (`conditioning`). It is causal; the first sample of a
-step waits for the last one, so its latency is `hop` samples.
-
-Everything random takes a generator: `torch.nn.LSTM`'s own dropout draws from the process-wide one, which is a race as
-soon as two threads train, so the layers are single ones with dropout of ours between them.
+one-hot selector in the input names, or of all of them at once (`conditioning`). If its family is causal, the first
+sample of a step waits for the last one, so its latency is `hop` samples.
 
 A model file is safetensors with one metadata entry, JSON with sorted keys: the order of several entries varies.
 """
@@ -13,10 +10,11 @@ A model file is safetensors with one metadata entry, JSON with sorted keys: the 
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,28 +22,35 @@ from torch import Tensor, nn
 
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+from tonesift.families import COMMON, FAMILIES
+from tonesift.network import Body, DropoutMasks, State, draw_uniform
 
 FORMAT = "tonesift model"
-VERSION = 2
-State = list[tuple[Tensor, Tensor]]  # for each layer its output and its cell, shapes (1, B, hidden_size)
+VERSION = 3
 
 
-class ToneLSTM(nn.Module):
-    """Stacked LSTM that maps frames of a mixture to the same frames of its tones.
+def make_body(family: str, inputs: int, options: dict[str, Any]) -> Body:
+    """Body of a family for so many features; of the options those that it takes."""
+    chosen = {name: options[name] for name in (*COMMON, *FAMILIES[family].options)}
+    return import_module(f"tonesift.families.{family}").Body(inputs, **chosen)
+
+
+class Network(nn.Module):
+    """Network that maps frames of a mixture to the same frames of its tones.
 
     Parameters
     ----------
     tones : int
         K, the number of tones in a mixture.
-    hidden_size, num_layers : int
-        Units in each layer; number of layers.
-    dropout : float
-        Share of each layer's outputs dropped in training.
+    family : str
+        Key of `tonesift.families.FAMILIES`.
     conditioning : {'selector', 'heads'}
         'selector': the input names the tone wanted, one-hot, and the output is that tone; 'heads': the output is all K
         tones.
     hop : int
         Samples in a frame, read and given at each step.
+    **options
+        Section `model` of the parameters; each family takes those that are its own.
 
     Attributes
     ----------
@@ -53,22 +58,23 @@ class ToneLSTM(nn.Module):
         Features at each step: hop + K in and hop out with a selector, hop in and K hop out (tone by tone) with heads.
     """
 
-    def __init__(
-        self,
-        tones: int,
-        hidden_size: int,
-        num_layers: int,
-        dropout: float,
-        conditioning: str = "selector",
-        hop: int = 1,
-    ) -> None:
+    def __init__(self, tones: int, family: str, conditioning: str, hop: int, **options: Any) -> None:
         super().__init__()
-        self.tones, self.dropout, self.conditioning, self.hop = tones, dropout, conditioning, hop
+        self.tones, self.family, self.conditioning, self.hop = tones, family, conditioning, hop
         self.inputs = hop + (tones if self.selects else 0)
         self.outputs = hop * (1 if self.selects else tones)
-        sizes = [self.inputs] + [hidden_size] * num_layers
-        self.layers = nn.ModuleList(nn.LSTM(inputs, hidden_size) for inputs in sizes[:-1])
-        self.head = nn.Linear(hidden_size, self.outputs)
+        self.body = make_body(family, self.inputs, options)
+        self.head = nn.Linear(self.body.width, self.outputs)
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return ("" if self.causal else "Bidirectional ") + FAMILIES[self.family].label
+
+    @property
+    def causal(self) -> bool:
+        """Whether what it gives depends on the step and earlier ones only."""
+        return self.body.causal
 
     @property
     def selects(self) -> bool:
@@ -80,15 +86,18 @@ class ToneLSTM(nn.Module):
         """Examples that a stretch of the mixture makes: one for each tone, or one for all of them."""
         return self.tones if self.selects else 1
 
+    @property
+    def members(self) -> "list[Network]":
+        """The networks whose outputs are averaged: itself."""
+        return [self]
+
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw every weight and bias from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), PyTorch's own choice."""
-        bound = self.head.in_features**-0.5
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.uniform_(-bound, bound, generator=generator)
+        """Draw every weight: the body's as its family does, the head's from U(-1/sqrt(width), 1/sqrt(width))."""
+        self.body.initialise(generator)
+        draw_uniform(list(self.head.parameters()), self.head.in_features**-0.5, generator)
 
     def forward(
-        self, features: Tensor, state: State | None = None, masks: "DropoutMasks | None" = None
+        self, features: Tensor, state: State | None = None, masks: DropoutMasks | None = None
     ) -> tuple[Tensor, State]:
         """Frames of the tones at each step, and the state to go on from.
 
@@ -97,7 +106,7 @@ class ToneLSTM(nn.Module):
         features : Tensor, shape (L, B, inputs)
             Steps, sequences, features; made by `features`.
         state : State, optional
-            Where each sequence goes on; zeros without it.
+            Where each sequence goes on; it begins without it.
         masks : DropoutMasks, optional
             Source of dropout masks; without it nothing is dropped.
 
@@ -105,14 +114,9 @@ class ToneLSTM(nn.Module):
         -------
         output : Tensor, shape (L, B, outputs)
         state : State
-            After the last step.
+            After the last step; empty if the network is not causal.
         """
-        hidden, after = features, []
-        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
-            hidden, reached = layer(hidden, before)
-            after.append(reached)
-            if masks is not None and self.dropout > 0:
-                hidden = hidden * masks(hidden.shape, self.dropout)
+        hidden, after = self.body(features, state, masks)
         return self.head(hidden), after
 
     def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
@@ -122,42 +126,57 @@ class ToneLSTM(nn.Module):
         selector = nn.functional.one_hot(wanted, self.tones).to(frames.dtype)
         return torch.cat([frames, selector.expand(frames.shape[0], -1, -1)], dim=-1)
 
+    def layers_in_order(self) -> list[nn.Module]:
+        """The parts that learn, from the input to the output."""
+        return [*self.body.layers_in_order(), self.head]
 
-class DropoutMasks:
-    """Source of dropout masks with random numbers of its own.
+
+class Ensemble(nn.Module):
+    """Networks of one shape whose outputs are averaged: used like one of them.
 
     Parameters
     ----------
-    seed : numpy.random.SeedSequence
-        Where its random numbers begin.
-    device : torch.device
-        Where the masks are wanted.
-
-    Notes
-    -----
-    On a CPU the bits come from NumPy: a mask takes a third of the time of PyTorch's generator and comparison, and a
-    tenth of `Tensor.bernoulli_`, which would be a tenth of a training step.
+    networks : sequence of Network
+        At least one.
     """
 
-    def __init__(self, seed: np.random.SeedSequence, device: torch.device) -> None:
-        self._bits = np.random.SFC64(seed) if device.type == "cpu" else None
-        self._generator = torch_generator(seed, device)
-        self._device = device
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        first = networks[0]
+        self.tones, self.conditioning, self.hop = first.tones, first.conditioning, first.hop
+        self.selects, self.examples, self.causal = first.selects, first.examples, first.causal
+        self.inputs, self.outputs, self.features = first.inputs, first.outputs, first.features
 
-    def __call__(self, shape: torch.Size, share: float) -> Tensor:
-        """Mask of 0, with probability `share` (on a CPU to the nearest 1/65536), and 1 / (1 - share)."""
-        kept = np.float32(1 / (1 - share))
-        if self._bits is None:
-            drawn = torch.rand(shape, generator=self._generator, device=self._device)
-            return (drawn >= share).float().mul_(float(kept))
-        size = shape.numel()
-        lanes = self._bits.random_raw(-(-size // 4)).view(np.uint16)[:size]
-        return torch.from_numpy(np.multiply(lanes >= round(share * 2**16), kept)).view(shape)
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return f"{self.networks[0].label}, mean of {len(self.networks)}"
+
+    @property
+    def members(self) -> list[Network]:
+        """The networks whose outputs are averaged."""
+        return list(self.networks)
+
+    def forward(
+        self, features: Tensor, state: State | None = None, masks: DropoutMasks | None = None
+    ) -> tuple[Tensor, State]:
+        """As for `Network`; the state is that of one after the other."""
+        each = len(state) // len(self.networks) if state else 0
+        before = [state[n * each : (n + 1) * each] if state else None for n in range(len(self.networks))]
+        done = [network(features, start, masks) for network, start in zip(self.networks, before, strict=True)]
+        mean = sum(output for output, _ in done) / len(done)
+        return mean, [part for _, after in done for part in after]
 
 
-def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
-    """PyTorch generator on `device`, begun from `seed`."""
-    return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+Model = Network | Ensemble
+
+
+def build(facts: dict[str, Any]) -> Model:
+    """Network, or ensemble, of a model file's facts, its weights not set."""
+    count = facts["train"]["ensemble"]
+    networks = [Network(len(facts["frequencies"]), **facts["model"]) for _ in range(count)]
+    return networks[0] if count == 1 else Ensemble(networks)
 
 
 def build_facts() -> dict[str, str]:
@@ -166,18 +185,18 @@ def build_facts() -> dict[str, str]:
     return {"torch": torch.__version__, "processor": f"{platform.machine()} {capability}"}
 
 
-def save(path: str | Path, model: ToneLSTM, facts: dict[str, Any]) -> str:
+def save(path: str | Path, model: Model, facts: dict[str, Any]) -> str:
     """Write weights and facts to a safetensors file, replaced only once the new one is whole.
 
     Parameters
     ----------
     path : str or Path
         File to write.
-    model : ToneLSTM
+    model : Network or Ensemble
         Its weights are stored as they are, in float32.
     facts : dict
-        JSON-ready configuration and sampling facts, with at least `frequencies` (Hz) and `model` (keyword arguments of
-        ToneLSTM but for `tones`).
+        JSON-ready configuration and sampling facts, with at least `frequencies` (Hz), `model` (keyword arguments of
+        Network but for `tones`) and `train.ensemble` (networks averaged).
 
     Returns
     -------
@@ -200,7 +219,7 @@ def digest(path: str | Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()[:12]
 
 
-def load(path: str | Path) -> tuple[ToneLSTM, dict[str, Any]]:
+def load(path: str | Path) -> tuple[Model, dict[str, Any]]:
     """Read a model file: the network, ready to use on the CPU, and its facts.
 
     Raises
@@ -221,7 +240,7 @@ def load(path: str | Path) -> tuple[ToneLSTM, dict[str, Any]]:
     if facts.get("format") != FORMAT or facts.get("version") != VERSION:
         raise InputError(f"{path}: not a tonesift model of version {VERSION}: {remedy}")
     try:
-        model = ToneLSTM(len(facts["frequencies"]), **facts["model"])
+        model = build(facts)
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{path}: its weights and its own configuration do not fit: {remedy}") from error

@@ -19,10 +19,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from tonesift.errors import InputError
+from tonesift.families import COMMON, FAMILIES
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Frequencies = Annotated[list[Positive], Field(min_length=1)]
@@ -88,15 +90,31 @@ class Prepare(Section):
 
 
 class Model(Section):
-    """Section `model`: the network."""
+    """Section `model`: the network. Every parameter is given; a family reads its own and those of every family."""
 
-    hidden_size: Count = _field("units in each LSTM layer", (32, 512))
-    num_layers: Count = _field("stacked LSTM layers", (1, 4))
-    dropout: Annotated[float, Field(ge=0, lt=1)] = _field("share dropped behind each layer", (0, 0.5))
+    family: Literal[tuple(FAMILIES)] = _field("kind of network, a module of tonesift.families")
+    num_layers: Count = _field("layers on top of each other; blocks of transformer and tcn", (1, 6))
+    dropout: Share = _field("share dropped behind each layer", (0, 0.5))
     conditioning: Literal["selector", "heads"] = _field(
         "selector: the input names the tone wanted; heads: the output is all tones"
     )
     hop: Count = _field("samples in a step, read and given together: the filter's latency", (1, 20))
+    hidden_size: Count = _field("units in each layer (lstm, gru, tcn)", (32, 512))
+    layer_norm: bool = _field("normalise what each layer gives (lstm, gru, tcn); the transformer always does")
+    bidirectional: bool = _field("read each window from behind as well (lstm, gru): no longer causal")
+    recurrent_dropout: Share = _field("share of the weights between hidden values dropped (lstm, gru)", (0, 0.5))
+    model_dim: Count = _field("values in each step (transformer), a multiple of num_heads", (256, 1024))
+    num_heads: Count = _field("heads of attention (transformer)", (4, 16))
+    ff_dim: Count = _field("units between the layers of a block (transformer)", (1024, 4096))
+    positions: Literal["learned", "rotary"] = _field("how attention knows distances (transformer)")
+    context: Count = _field("steps that attention reaches back (transformer), the present one included", (25, 500))
+    kernel_size: Count = _field("steps that a convolution reads (tcn)", (2, 7))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of the parameters that its family reads."""
+        own = (*COMMON, *FAMILIES[self.family].options)
+        return tuple(name for name in type(self).model_fields if name in (*own, "family", "conditioning", "hop"))
 
 
 class Train(Section):
@@ -108,15 +126,27 @@ class Train(Section):
     batch_size: Count = _field("windows, or streams side by side, in a step", (8, 256))
     fresh_noise: bool = _field("new noise of data.noise_std at every reading in place of the recorded")
     jitter: NotNegative = _field("standard deviation of new noise on top at every reading", (0, 0.2))
+    shortest: Annotated[float, Field(gt=0, le=1)] = _field(
+        "share of prepare.sequence_length from which each batch's length is drawn; 1: always the whole", (0.25, 1)
+    )
+    any_start: bool = _field(
+        "windows begin anywhere in the training part instead of every step_size samples; streams always do"
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = _field("adam, adamw, or sgd with momentum")
     learning_rate: Positive = _field("step size, where it is highest", (1e-5, 1e-2))
-    momentum: Annotated[float, Field(ge=0, lt=1)] = _field("of sgd")
+    momentum: Share = _field("of sgd")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = _field(
+        "learning rate of each layer as a share of the next one's, from the head down; 1: the same everywhere", (0.5, 1)
+    )
     weight_decay: NotNegative = _field("L2 penalty (adamw: decoupled)", (0, 1e-3))
     grad_clip: Positive | None = _field("largest norm of the gradient; null: none", (0.5, 5))
+    gradient_noise: NotNegative = _field(
+        "standard deviation of noise on the gradient at the first step, less with every step", (0, 0.1)
+    )
     scheduler: Literal["plateau", "one-cycle", "none"] = _field(
         "plateau: shrink the step when the validation loss stalls; one-cycle: up, then down to nearly nothing"
     )
-    warmup: Annotated[float, Field(ge=0, lt=1)] = _field("share of all steps over which the step size rises", (0, 0.5))
+    warmup: Share = _field("share of all steps over which the step size rises", (0, 0.5))
     scheduler_factor: Fraction = _field("by which the step shrinks", (0.1, 0.9))
     scheduler_patience: Annotated[int, Field(ge=0)] = _field("epochs without gain before it shrinks", (3, 10))
     early_stop_patience: Count = _field("epochs without gain before training stops", (5, 30))
@@ -125,6 +155,7 @@ class Train(Section):
         "of the network in training; bfloat16 where the processor has it"
     )
     seed: Seed = _field("seed of weights, order, dropout and new noise")
+    ensemble: Count = _field("networks trained from as many seeds, from train.seed up, and averaged", (1, 10))
     shards: Count = _field(
         "pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits"
     )
@@ -219,6 +250,12 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
         found.append(
             "train.stateful: a stream needs neighbouring windows, but prepare.split is 'random': set it to block"
         )
+    found += _model_conflicts(model) if model else []
+    if model and train and model.bidirectional and train.stateful:
+        found.append(
+            "model.bidirectional: a window is read from behind as well, but train.stateful carries a state on into "
+            "the future: set it to false"
+        )
     found += _fold_conflicts(prepare) if prepare else []
     return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
 
@@ -243,6 +280,29 @@ def _data_conflicts(data: Data) -> list[str]:
         found.append(f"data.amplitudes: got {data.amplitudes}, but a tone needs an amplitude above 0 to be told apart")
     if data.amplitude_range[0] > data.amplitude_range[1]:
         found.append(f"data.amplitude_range: got {data.amplitude_range}, but the lowest must come first")
+    return found
+
+
+def _model_conflicts(model: Model) -> list[str]:
+    family = FAMILIES[model.family]
+    found = [
+        f"model.{name}: got {getattr(model, name)}, but family {model.family} has no such option: set it to "
+        f"{'0.0' if name == 'recurrent_dropout' else 'false'}"
+        for name in family.refuses
+        if getattr(model, name)
+    ]
+    if model.family == "transformer":
+        size, rest = divmod(model.model_dim, model.num_heads)
+        if rest:
+            found.append(
+                f"model.model_dim: got {model.model_dim}, but it must be a multiple of model.num_heads "
+                f"({model.num_heads})"
+            )
+        elif model.positions == "rotary" and size % 2:
+            found.append(
+                f"model.model_dim: got {model.model_dim}, which gives each of {model.num_heads} heads {size} values, "
+                "but rotary positions need an even number: change it or model.num_heads"
+            )
     return found
 
 
@@ -296,11 +356,11 @@ def _part_sizes(data: Data, prepare: Prepare, length: int) -> tuple[int, int, in
 
 
 def advice(section: Section) -> list[str]:
-    """Settings of a section that leave the advised range, one sentence for each."""
-    found = []
+    """Settings of a section that leave the advised range, one sentence for each; what is not used is passed over."""
+    found, used = [], section.used if isinstance(section, Model) else ()
     for name, field in type(section).model_fields.items():
         extra = field.json_schema_extra
-        if not isinstance(extra, dict):
+        if not isinstance(extra, dict) or (used and name not in used):
             continue
         low, high = extra["advised"]
         value = getattr(section, name)

@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TONE_PREFIX = "r2_tone_"
 SETTLED = "r2_settled"
-KINDS = {"lstm": "ours", "limit": "limit"}  # rows that are coloured
+KINDS = {"network": "ours", "limit": "limit"}  # rows that are coloured
 NONE = "–"  # in cells without a figure
 NAMED = 3  # estimators in a sentence: the table has the rest
 LEVEL = 0.95  # of the intervals, where they do not say
@@ -61,7 +61,7 @@ class Content:
         Small line above the headline.
     comparison : sequence of mapping
         Estimators: 'name', 'label', 'context', 'causal' ('yes' or 'no'), 'told', 'r2', 'mse', 'r2_tone_1', ...; the
-        one called 'limit' is the best possible, 'lstm' is the network. 'r2_settled' (after the first second) may be
+        one called 'limit' is the best possible, 'network' is the network. 'r2_settled' (after the first second) may be
         empty.
     tones : sequence of mapping
         Rows of `tones.csv`, all tones first.
@@ -147,10 +147,10 @@ def wins(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> list[st
     names : mapping of str to str, optional
         What to call 'r2_tone_1' and so on; 'tone 1' without it.
     """
-    ours = _row(rows, "lstm")
+    ours = _row(rows, "network")
     if ours is None:
         return []
-    rivals = [row for row in rows if row["name"] not in ("lstm", "limit")]
+    rivals = [row for row in rows if row["name"] not in ("network", "limit")]
     same = [row for row in rivals if (row["context"], row["causal"]) == (ours["context"], ours["causal"])]
     other = [row for row in rivals if not any(row is each for each in same)]
     found = []
@@ -226,14 +226,14 @@ def _overall(content: Content) -> float | None:
     """The network's R² on test."""
     if content.tones:
         return _number(content.tones[0]["r2"])
-    ours = _row(content.comparison, "lstm")
+    ours = _row(content.comparison, "network")
     return _number(ours["r2"]) if ours else None
 
 
 def _limit(content: Content) -> float | None:
     """Best possible R² with the network's context, or the only one there is."""
     limits = [row for row in content.comparison if row["name"] == "limit"]
-    ours = _row(content.comparison, "lstm")
+    ours = _row(content.comparison, "network")
     same = [row for row in limits if ours and row["context"] == ours["context"]]
     chosen = same or (limits if len(limits) == 1 else [])
     return _number(chosen[0]["r2"]) if chosen else None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tonesift.compute import Workers
 from tonesift.metrics import Tally, tally
-from tonesift.model import ToneLSTM
+from tonesift.model import Model
 from tonesift.recordings import Recordings
 
 
@@ -37,16 +37,19 @@ class Batch(NamedTuple):
         The tone that is to be given; without meaning where all of them are.
     fresh : ndarray of bool, shape (B,)
         Whether an example starts from a reset state; otherwise it goes on where the batch before ended.
+    steps : int
+        L, steps of the network in each example.
     """
 
     first: NDArray[np.int64]
     wanted: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+    steps: int
 
     def split(self, parts: int) -> "list[Batch]":
         """So many batches with neighbouring examples, as far as there are any."""
-        cut = zip(*(np.array_split(column, parts) for column in self), strict=True)
-        return [Batch(*columns) for columns in cut if len(columns[0])]
+        cut = zip(*(np.array_split(column, parts) for column in self[:3]), strict=True)
+        return [Batch(*columns, self.steps) for columns in cut if len(columns[0])]
 
 
 def scaled(mixture: NDArray, center: float, scale: float) -> NDArray[np.float32]:
@@ -66,11 +69,11 @@ def without_noise(signals: Signals, center: float, scale: float) -> Signals:
     return Signals((signals.tones.mean(dim=1) - center) / scale, signals.tones)
 
 
-def read(signals: Signals, batch: Batch, steps: int, model: ToneLSTM) -> tuple[Tensor, Tensor]:
+def read(signals: Signals, batch: Batch, model: Model) -> tuple[Tensor, Tensor]:
     """Frames of the mixture (L, B, hop) and what is to be made of them (L, B, outputs), L steps of each example."""
     count, samples = signals.tones.shape[1:]
     recordings, first = batch.first.T
-    at = first[:, None] + np.arange(steps * model.hop).reshape(steps, 1, model.hop)  # (L, B, hop)
+    at = first[:, None] + np.arange(batch.steps * model.hop).reshape(-1, 1, model.hop)  # (L, B, hop)
     frames = _take(signals.mixture, recordings[:, None] * samples + at)
     if model.selects:
         return frames, _take(signals.tones, (recordings * count + batch.wanted)[:, None] * samples + at)
@@ -82,7 +85,7 @@ def _take(signal: Tensor, indices: NDArray[np.int64]) -> Tensor:
     return signal.view(-1)[torch.from_numpy(indices).to(signal.device)]
 
 
-def by_tone(values: NDArray, wanted: NDArray[np.int64], model: ToneLSTM) -> list[NDArray]:
+def by_tone(values: NDArray, wanted: NDArray[np.int64], model: Model) -> list[NDArray]:
     """Targets or outputs (L, B, outputs) apart for each tone: K arrays (windows, L hop), samples in order."""
     steps, examples, _ = values.shape
     parts = (
@@ -105,23 +108,29 @@ class Sequences:
         Recording and first sample of each window.
     length : int
         Samples in a window, a multiple of the model's hop.
-    examples : int
-        Examples that each window makes: `ToneLSTM.examples`.
+    examples, hop : int
+        Examples that each window makes, and samples in a step: the network's own.
     """
 
     signals: Signals
     windows: NDArray[np.int64]
     length: int
     examples: int
+    hop: int
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.windows) * self.examples
 
+    @property
+    def steps(self) -> int:
+        """Steps of the network in a window."""
+        return self.length // self.hop
+
     def batch(self, examples: NDArray[np.int64]) -> Batch:
         """Batch of examples (B,) by their numbers: example e is window e // K, tone e % K."""
         windows, wanted = np.divmod(examples, self.examples)
-        return Batch(self.windows[windows], wanted, np.ones(len(examples), dtype=bool))
+        return Batch(self.windows[windows], wanted, np.ones(len(examples), dtype=bool), self.steps)
 
     def batches(self, size: int, order: NDArray[np.int64] | None = None) -> list[Batch]:
         """Every example once, in an order or as they come, in batches of so many; the last one may be smaller."""
@@ -130,13 +139,13 @@ class Sequences:
 
 
 def predict(
-    model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers
+    model: Model, sequences: Sequences, batch_size: int, run: Workers
 ) -> Iterator[tuple[Batch, NDArray, NDArray]]:
     """Pass over every example in order, without dropout.
 
     Parameters
     ----------
-    model : ToneLSTM
+    model : Network or Ensemble
         On the device of `sequences`.
     sequences : Sequences
         What to pass over.
@@ -150,11 +159,10 @@ def predict(
     batch, target, output : Batch, ndarray, ndarray
         The arrays of shape (L, B, outputs), float32.
     """
-    steps = sequences.length // model.hop
 
     def work(batch: Batch) -> tuple[Batch, NDArray, NDArray]:
         with torch.inference_mode():
-            frames, target = read(sequences.signals, batch, steps, model)
+            frames, target = read(sequences.signals, batch, model)
             wanted = torch.from_numpy(batch.wanted).to(frames.device)
             output, _ = model(model.features(frames, wanted))
             return batch, target.cpu().numpy(), output.cpu().numpy()
@@ -182,7 +190,7 @@ class Scores(NamedTuple):
     settled: list[Tally] | None = None
 
 
-def score(model: ToneLSTM, sequences: Sequences, batch_size: int, run: Workers) -> Scores:
+def score(model: Model, sequences: Sequences, batch_size: int, run: Workers) -> Scores:
     """Judge a model on every example; parameters as for `predict`."""
     tallies = [Tally()] * model.tones
     squares = np.zeros((model.tones, sequences.length))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tonesift.compute import Workers
 from tonesift.metrics import Tally, tally
-from tonesift.model import ToneLSTM
+from tonesift.model import Model
 from tonesift.sequences import Batch, Signals
 
 CHUNK_STEPS = 500  # steps passed through a network at once: bounds memory
@@ -35,25 +35,29 @@ class Streams:
     count : int
         B, streams side by side.
     samples : int
-        Samples of a stream in a batch.
-    examples : int
-        `ToneLSTM.examples`: tones to choose from, drawn for a stream when it starts.
+        Samples of a stream in a batch, at most.
+    examples, hop : int
+        Tones to choose from, drawn for a stream when it starts, and samples in a step: the network's own.
     """
 
-    def __init__(self, stretches: Sequence[Stretch], count: int, samples: int, examples: int) -> None:
+    def __init__(self, stretches: Sequence[Stretch], count: int, samples: int, examples: int, hop: int) -> None:
         table = np.array(stretches, dtype=np.int64).reshape(-1, 3)
         self._stretches = table[table[:, 2] - table[:, 1] >= samples]
         self._starts = np.cumsum(self._stretches[:, 2] - self._stretches[:, 1] - samples + 1)
-        self._samples, self._examples = samples, examples
+        self._samples, self._examples, self._hop = samples, examples, hop
         self._recording, self._next, self._end = (np.zeros(count, dtype=np.int64) for _ in range(3))
         self._wanted = np.zeros(count, dtype=np.int64)
 
-    def next(self, generator: np.random.Generator) -> Batch:
-        """What each stream reads next; the generator draws where used up ones start anew, and with which tone."""
+    def next(self, generator: np.random.Generator, steps: int) -> Batch:
+        """The next so many steps of each stream.
+
+        The generator draws where used up ones start anew, and with which tone; a stream is used up where less is left
+        than may be asked for.
+        """
         fresh = self._next + self._samples > self._end
         self._restart(np.flatnonzero(fresh), generator)
-        batch = Batch(np.stack([self._recording, self._next], axis=1), self._wanted.copy(), fresh)
-        self._next += self._samples
+        batch = Batch(np.stack([self._recording, self._next], axis=1), self._wanted.copy(), fresh, steps)
+        self._next += steps * self._hop
         return batch
 
     def _restart(self, streams: NDArray[np.int64], generator: np.random.Generator) -> None:
@@ -66,13 +70,13 @@ class Streams:
 
 
 def estimate(
-    model: ToneLSTM, mixture: NDArray[np.float32], reset_every: int | None, batch_size: int, run: Workers
+    model: Model, mixture: NDArray[np.float32], reset_every: int | None, batch_size: int, run: Workers
 ) -> NDArray[np.float32]:
     """Outputs of a network over whole recordings, from a reset state each.
 
     Parameters
     ----------
-    model : ToneLSTM
+    model : Network or Ensemble
         On any device.
     mixture : ndarray, shape (M, N)
         Scaled as in training.
@@ -99,14 +103,14 @@ def estimate(
     return joined[:, :, :samples]
 
 
-def _pass(model: ToneLSTM, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _pass(model: Model, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs (W, K, N) of rows (W, N), N a multiple of the hop."""
     device, count = next(model.parameters()).device, len(rows)
     frames = torch.from_numpy(rows).to(device).view(count, -1, model.hop).transpose(0, 1)  # (L, W, hop)
     wanted = torch.arange(model.examples, device=device).repeat_interleave(count)
     outputs, state = [], None
     with torch.inference_mode():
-        for part in frames.split(CHUNK_STEPS):
+        for part in frames.split(CHUNK_STEPS if model.causal else len(frames)):
             features = model.features(part.repeat(1, model.examples, 1), wanted)
             output, state = model(features, state)
             outputs.append(output.cpu())
@@ -159,7 +163,7 @@ def drawn_starts(count: int, samples: int, generator: np.random.Generator) -> ND
     return np.floor((np.arange(count) + generator.random(count)) / max(count, 1) * samples).astype(np.int64)
 
 
-def score(model: ToneLSTM, signals: Signals, chosen: Sequence[Course], run: Workers) -> list[Tally]:
+def score(model: Model, signals: Signals, chosen: Sequence[Course], run: Workers) -> list[Tally]:
     """Tally of each tone over the samples of streams that count."""
     tallies = [Tally()] * model.tones
     for group in ([c for c in chosen if c.start < c.scored], [c for c in chosen if c.start == c.scored]):

@@ -5,9 +5,9 @@
 
 What comes out does not depend on how the stream was cut: it is `streams.estimate` of the whole, to float32 rounding.
 
-The network is computed in NumPy, a frame at a time, because PyTorch's call costs ten times the arithmetic: at hidden
-size 128 and two layers a frame takes 18 us here and 195 us as a call of `nn.LSTM` (`benchmarks/streaming.py` measures
-it). PyTorch given many frames at once would take 9 us for each; one way of computing was preferred to two.
+The network is computed in NumPy, a frame at a time, because PyTorch's call costs ten times the arithmetic: an LSTM of
+hidden size 128 and two layers takes 18 us a frame here and 195 us as a call of `nn.LSTM` (`benchmarks/streaming.py`
+measures it). PyTorch given many frames at once would take 9 us for each; one way of computing was preferred to two.
 """
 
 import hashlib
@@ -15,24 +15,23 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
-from torch import nn
 
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
-from tonesift.model import ToneLSTM
+from tonesift.model import Model, Network
+from tonesift.network import Stream, with_bias
 from tonesift.sequences import scaled
 
-FACTS = ("sampling_rate", "frequencies", "center", "scale", "sequence_length", "train")
-STATE = {"model", "tones", "layers", "waiting", "position", "samples", "last", "gaps_filled"}
+FACTS = ("sampling_rate", "frequencies", "center", "scale", "sequence_length", "model", "train")
+STATE = ("model", "tones", "waiting", "position", "samples", "last", "gaps_filled")  # and memory_0, memory_1, ...
 GAPS = ("refuse", "zero", "hold")
 LARGEST = 1e30  # beyond it float32 arithmetic overflows, and the state would never recover
-HALF = np.float32(0.5)
 
 
 class Gaps:
@@ -97,111 +96,78 @@ def as_samples(values: ArrayLike) -> NDArray[np.float32]:
         return array.astype("f4", copy=False)
 
 
-class _Layer(NamedTuple):
-    """What a layer of `Recurrence` reads and writes, all for (rows, ...); `cell` and `output` are its state."""
-
-    reads: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    gates: NDArray[np.float32]
-    sigmoids: NDArray[np.float32]
-    enter: NDArray[np.float32]
-    forget: NDArray[np.float32]
-    leave: NDArray[np.float32]
-    candidate: NDArray[np.float32]
-    cell: NDArray[np.float32]
-    output: NDArray[np.float32]
-
-
-class Recurrence:
-    """A network's layers and head, computed a frame at a time.
+class Steps:
+    """A network, or the mean of several, computed a frame at a time.
 
     Parameters
     ----------
-    model : ToneLSTM
+    model : Network or Ensemble
         Its weights are copied.
     wanted : sequence of int
         Tones to give, from 0.
 
     Notes
     -----
-    All a step reads and writes lies in one row of memory for each sequence, [features, 1, h1, 1, h2, 1, ...]: what a
-    layer reads, its inputs, a one for the bias and its own last output, is a stretch of it, and its output is written
-    where the next layer reads it. The gates are in the order input, forget, output, candidate; the weights of the first
-    three are halved, which is exact, as sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
-
     OpenBLAS is kept to one thread: it would share even 8 rows among several, ten times slower where cores are busy.
     """
 
-    def __init__(self, model: ToneLSTM, wanted: Sequence[int]) -> None:
-        rows, hidden = len(wanted) if model.selects else 1, model.head.in_features
-        sizes = [model.inputs] + [hidden] * len(model.layers)
-        tape = np.zeros((rows, sum(sizes) + len(sizes)), dtype="f4")
-        tape[:, np.cumsum([size + 1 for size in sizes]) - 1] = 1
-        if model.selects:
-            tape[np.arange(rows), model.hop + np.array(wanted)] = 1
-        self._frame, self._layers, begin = tape[:, : model.hop], [], 0
-        self._cells = np.zeros((len(model.layers), rows, hidden), dtype="f4")
-        for layer, inputs, cell in zip(model.layers, sizes[:-1], self._cells, strict=True):
-            reads = tape[:, begin : begin + inputs + 1 + hidden]
-            gates = np.zeros((rows, 4 * hidden), dtype="f4")
-            parts = (gates[:, n * hidden : (n + 1) * hidden] for n in range(4))
-            output = reads[:, -hidden:]
-            self._layers.append(
-                _Layer(reads, _gate_weights(layer), gates, gates[:, : 3 * hidden], *parts, cell, output)
-            )
-            begin += inputs + 1
+    def __init__(self, model: Model, wanted: Sequence[int]) -> None:
+        rows = len(wanted) if model.selects else 1
+        self._members = [(network.body.stream(rows), _head_weights(network, wanted)) for network in model.members]
+        self._share = np.float32(1 / len(self._members))
         self._blas = ThreadpoolController().select(user_api="blas")
-        self._last, self._head = tape[:, begin:], _head_weights(model, wanted)
+        self._shape, self._hop = (rows, self._members[0][1].shape[1]), model.hop
+        self.reset()
+        if model.selects:
+            for stream, _ in self._members:
+                stream.reads[np.arange(rows), model.hop + np.array(wanted)] = 1
 
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs (L, rows, outputs) at each of the frames (L, hop); the state goes on."""
-        given = np.empty((len(frames), len(self._last), self._head.shape[1]), dtype="f4")
+        given = np.zeros((len(frames), *self._shape), dtype="f4")
         with self._blas.limit(limits=1):
-            self._step_through(frames, given)
-        return given
+            for stream, head in self._members:
+                self._run(stream, head, frames, given)
+        return given if len(self._members) == 1 else given * self._share
 
-    def _step_through(self, frames: NDArray[np.float32], given: NDArray[np.float32]) -> None:
-        dot, tanh, multiply, add = np.dot, np.tanh, np.multiply, np.add
-        for step, frame in enumerate(frames):
-            self._frame[:] = frame
-            for reads, weights, gates, sigmoids, enter, forget, leave, candidate, cell, output in self._layers:
-                dot(reads, weights, gates)
-                tanh(gates, gates)
-                multiply(sigmoids, HALF, sigmoids)
-                add(sigmoids, HALF, sigmoids)
-                multiply(enter, candidate, candidate)
-                multiply(cell, forget, cell)
-                add(cell, candidate, cell)
-                tanh(cell, enter)
-                multiply(enter, leave, output)
-            dot(self._last, self._head, given[step])
+    def _run(
+        self, stream: Stream, head: NDArray[np.float32], frames: NDArray[np.float32], given: NDArray[np.float32]
+    ) -> None:
+        into, step, output, several = stream.reads[:, : self._hop], stream.step, stream.output, len(self._members) > 1
+        for number, frame in enumerate(frames):
+            into[:] = frame
+            step()
+            if several:
+                given[number] += np.dot(output, head)
+            else:
+                np.dot(output, head, given[number])
+
+    def reset(self) -> None:
+        """Begin anew."""
+        for part in self._state:
+            part[...] = 0
 
     @property
-    def state(self) -> NDArray[np.float32]:
-        """Copy of each layer's outputs and cells, shape (2, layers, rows, hidden size)."""
-        return np.stack([np.stack([layer.output for layer in self._layers]), self._cells])
+    def _state(self) -> list[NDArray]:
+        return [part for stream, _ in self._members for part in stream.state]
+
+    @property
+    def state(self) -> list[NDArray]:
+        """Copies of all that is remembered."""
+        return [part.copy() for part in self._state]
 
     @state.setter
-    def state(self, state: NDArray[np.float32] | float) -> None:
-        outputs, self._cells[:] = np.broadcast_to(state, self.state.shape)
-        for layer, output in zip(self._layers, outputs, strict=True):
-            layer.output[:] = output
+    def state(self, state: Sequence[NDArray]) -> None:
+        for part, value in zip(self._state, state, strict=True):
+            part[...] = value
 
 
-def _gate_weights(layer: nn.LSTM) -> NDArray[np.float32]:
-    """Weights (inputs + 1 + hidden, 4 hidden) of a single layer, the bias after the inputs'."""
-    names = ("weight_ih_l0", "bias_ih_l0", "bias_hh_l0", "weight_hh_l0")
-    entering, first, second, own = (getattr(layer, name).detach().cpu().numpy() for name in names)
-    enter, forget, candidate, leave = np.split(np.hstack([entering, (first + second)[:, None], own]), 4)
-    return np.ascontiguousarray(np.concatenate([enter * HALF, forget * HALF, leave * HALF, candidate]).T)
-
-
-def _head_weights(model: ToneLSTM, wanted: Sequence[int]) -> NDArray[np.float32]:
-    """Weights (hidden + 1, outputs) of the head, of the wanted tones only."""
-    both = np.hstack([model.head.weight.detach().cpu().numpy(), model.head.bias.detach().cpu().numpy()[:, None]])
-    if not model.selects:
-        both = both.reshape(model.tones, model.hop, -1)[list(wanted)].reshape(len(wanted) * model.hop, -1)
-    return np.ascontiguousarray(both.T)
+def _head_weights(model: Network, wanted: Sequence[int]) -> NDArray[np.float32]:
+    """Weights (width + 1, outputs) of the head, of the wanted tones only."""
+    both = with_bias(model.head.weight, model.head.bias)
+    if model.selects:
+        return both
+    return np.ascontiguousarray(both.reshape(len(both), model.tones, -1)[:, list(wanted)].reshape(len(both), -1))
 
 
 class ToneFilter:
@@ -209,7 +175,7 @@ class ToneFilter:
 
     Parameters
     ----------
-    model : ToneLSTM
+    model : Network or Ensemble
         Its weights are copied.
     facts : dict
         Of the model file: `sampling_rate` (Hz), `frequencies` (Hz), `center`, `scale`, `sequence_length` (samples) and
@@ -232,16 +198,17 @@ class ToneFilter:
     """
 
     def __init__(
-        self, model: ToneLSTM, facts: dict[str, Any], tones: Sequence[int] | None = None, gaps: str = "refuse"
+        self, model: Model, facts: dict[str, Any], tones: Sequence[int] | None = None, gaps: str = "refuse"
     ) -> None:
         _check_facts(facts)
+        _check_causal(model)
         self.tones = _chosen(model.tones, tones)
         self.sampling_rate = float(facts["sampling_rate"])
         self.frequencies = tuple(float(facts["frequencies"][tone]) for tone in self.tones)
         self.hop, self._center, self._scale = model.hop, facts["center"], facts["scale"]
         self._period = _period(facts, model.hop)
         self.fingerprint = _fingerprint(model, facts)
-        self._network = Recurrence(model, self.tones)
+        self._network = Steps(model, self.tones)
         self._how = gaps
         self.reset()
 
@@ -269,7 +236,7 @@ class ToneFilter:
         """Begin a new stream."""
         self._gaps, self.samples, self._position, self._finished = Gaps(self._how), 0, 0, False
         self._waiting = np.zeros(0, dtype="f4")
-        self._network.state = 0.0
+        self._network.reset()
 
     def push(self, samples: ArrayLike) -> NDArray[np.float32]:
         """Take the next samples of the stream and give the tones that can be known by now.
@@ -311,12 +278,12 @@ class ToneFilter:
         return {
             "model": np.array(self.fingerprint),
             "tones": np.array(self.tones),
-            "layers": self._network.state,
             "waiting": self._waiting.copy(),
             "position": np.array(self._position),
             "samples": np.array(self.samples),
             "last": np.array(self._gaps.last),
             "gaps_filled": np.array(self._gaps.filled),
+            **_numbered(self._network.state),
         }
 
     def set_state(self, state: dict[str, NDArray], name: str = "state") -> None:
@@ -329,7 +296,7 @@ class ToneFilter:
         """
         self._check_state(state, name)
         self.reset()
-        self._network.state = state["layers"]
+        self._network.state = [state[name] for name in _numbered(self._network.state)]
         self._waiting = np.array(state["waiting"], dtype="f4")
         self._position, self.samples = int(state["position"]), int(state["samples"])
         self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
@@ -358,8 +325,8 @@ class ToneFilter:
         self.set_state(state, str(path))
 
     def _check_state(self, state: dict[str, NDArray], name: str) -> None:
-        if set(state) != STATE:
-            raise InputError(f"{name}: not the state of a filter: it holds {', '.join(sorted(STATE))}")
+        if not set(STATE) <= set(state):
+            raise InputError(f"{name}: not the state of a filter: it holds {', '.join(sorted(STATE))} and memories")
         if str(state["model"]) != self.fingerprint:
             raise InputError(
                 f"{name}: the state of model {state['model']}, but this filter's is {self.fingerprint}: go on with the "
@@ -370,9 +337,10 @@ class ToneFilter:
                 f"{name}: the state of tones {state['tones'].tolist()} (from 0), but this filter gives "
                 f"{list(self.tones)}: ask for the same tones, or begin a new stream"
             )
-        layers, waiting = state["layers"], state["waiting"]
-        whole = layers.shape == self._network.state.shape and waiting.ndim == 1 and len(waiting) < self.hop
-        if not whole or not np.isfinite(layers).all() or not np.isfinite(waiting).all():
+        memories, waiting = _numbered(self._network.state), state["waiting"]
+        whole = set(state) == {*STATE, *memories} and waiting.ndim == 1 and len(waiting) < self.hop
+        whole = whole and all(state[key].shape == memory.shape for key, memory in memories.items())
+        if not whole or not all(np.isfinite(state[key]).all() for key in (*memories, "waiting")):
             raise InputError(f"{name}: a damaged state of this filter: begin a new stream")
 
     def _check_open(self) -> None:
@@ -384,7 +352,7 @@ class ToneFilter:
         frames, begin, parts = samples.reshape(-1, self.hop), 0, []
         while begin < len(frames):
             if self._position == self._period:
-                self._network.state = 0.0
+                self._network.reset()
                 self._position = 0
             end = len(frames) if self._period is None else begin + self._period - self._position
             parts.append(self._network(frames[begin:end]))
@@ -400,6 +368,19 @@ def _check_facts(facts: dict[str, Any]) -> None:
     missing = [name for name in FACTS if name not in facts] or ["stateful"] * ("stateful" not in facts["train"])
     if missing:
         raise InputError(f"the model does not say its {', '.join(missing)}: train it with `dvc repro train`")
+
+
+def _check_causal(model: Model) -> None:
+    if not model.causal:
+        raise InputError(
+            "the model is bidirectional: it reads a window to its end before it gives the first sample, so it is no "
+            "filter for streams; judge it with `dvc repro evaluate`"
+        )
+
+
+def _numbered(memories: Sequence[NDArray]) -> dict[str, NDArray]:
+    """What a network remembers, by the names that a saved state gives it."""
+    return {f"memory_{number}": memory for number, memory in enumerate(memories)}
 
 
 def _chosen(count: int, tones: Sequence[int] | None) -> tuple[int, ...]:
@@ -420,12 +401,11 @@ def _period(facts: dict[str, Any], hop: int) -> int | None:
     return length // hop
 
 
-def _fingerprint(model: ToneLSTM, facts: dict[str, Any]) -> str:
+def _fingerprint(model: Model, facts: dict[str, Any]) -> str:
     """12 digits that change with anything that a state depends on."""
     used = {name: facts[name] for name in FACTS} | {
         "train": facts["train"]["stateful"],
-        "hop": model.hop,
-        "conditioning": model.conditioning,
+        "model": facts["model"],
     }
     found = hashlib.md5(json.dumps(used, sort_keys=True).encode(), usedforsecurity=False)
     for name, tensor in model.state_dict().items():

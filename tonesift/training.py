@@ -11,21 +11,23 @@ The best epoch is the one of lowest validation loss; when `fit` ends the model h
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from tonesift.compute import Workers, workers
 from tonesift.errors import InputError
 from tonesift.metrics import Tally, tally
-from tonesift.model import DropoutMasks, State, ToneLSTM
+from tonesift.model import Model, Network
+from tonesift.network import DropoutMasks, State
 from tonesift.sequences import Batch, Signals, read
 
-STREAMS = {"weights": 0, "order": 1, "dropout": 2, "noise": 3, "validation": 4}
+STREAMS = {"weights": 0, "order": 1, "dropout": 2, "noise": 3, "validation": 4, "gradient": 5}
+NOISE_DECAY = 0.275  # power of the step by which gradient noise falls: its variance as in the paper, step^-0.55
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,48 @@ def stream(seed: int, purpose: str, part: int = 0) -> np.random.SeedSequence:
 
 
 def make_optimizer(
-    model: ToneLSTM, name: str, learning_rate: float, weight_decay: float, momentum: float, fused: bool = True
+    model: Network,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float,
+    *,
+    layer_decay: float = 1.0,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """'adam', 'adamw' or 'sgd' (with momentum) over all parameters; `fused` updates all of them in one call."""
-    parameters = list(model.parameters())
+    """Optimiser over all parameters.
+
+    Parameters
+    ----------
+    model : Network
+        What is to learn.
+    name : {'adam', 'adamw', 'sgd'}
+        'sgd' is with momentum.
+    learning_rate : float
+        Of the head, and of everything unless `layer_decay` is below 1.
+    weight_decay, momentum : float
+        L2 penalty (adamw: decoupled); of sgd.
+    layer_decay : float
+        Learning rate of each layer as a share of the next one's, from the head down [1]_.
+    fused : bool
+        Update all of a layer's weights in one call.
+
+    References
+    ----------
+    .. [1] J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018 (discriminative
+       fine-tuning).
+    """
+    groups = [{"params": list(model.parameters())}]
+    if layer_decay != 1:
+        layers = model.layers_in_order()[::-1]  # the head's rate is the first, which is shown
+        groups = [
+            {"params": list(layer.parameters()), "lr": learning_rate * layer_decay**depth}
+            for depth, layer in enumerate(layers)
+        ]
     if name == "sgd":
-        return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=fused)
+        return torch.optim.SGD(groups, learning_rate, momentum, weight_decay=weight_decay, fused=fused)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
-    return kind(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
+    return kind(groups, learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 class Schedule:
@@ -102,7 +138,7 @@ class Schedule:
         self._each_step: LRScheduler | None = None
         self._each_epoch: ReduceLROnPlateau | None = None
         if kind == "one-cycle":
-            top, share = optimizer.param_groups[0]["lr"], warmup if rising > 1 else 0.0
+            top, share = [group["lr"] for group in optimizer.param_groups], warmup if rising > 1 else 0.0
             self._each_step = OneCycleLR(optimizer, top, total_steps=steps + 1, pct_start=share, cycle_momentum=False)
             return
         if rising > 1:
@@ -129,8 +165,6 @@ class Step:
     ----------
     model, signals, optimizer
         Network, the recordings it learns from, and what updates it.
-    length : int
-        L, steps of the network in each example.
     grad_clip : float or None
         Largest norm of the gradient.
     masks : list of DropoutMasks
@@ -143,11 +177,12 @@ class Step:
         Where it comes from, one for each shard.
     precision : {'float32', 'bfloat16'}
         Of the network's arithmetic, its state included; weights and their updates are float32.
+    shake : GradientNoise, optional
+        What is added to each gradient.
     """
 
-    model: ToneLSTM
+    model: Network
     signals: Signals
-    length: int
     optimizer: torch.optim.Optimizer
     grad_clip: float | None
     masks: list[DropoutMasks]
@@ -155,6 +190,7 @@ class Step:
     noise_std: float = 0.0
     noises: list[np.random.Generator] = field(default_factory=list)
     precision: str = "float32"
+    shake: "GradientNoise | None" = None
 
     def __post_init__(self) -> None:
         self._states: list[State | None] = [None] * len(self.masks)
@@ -165,19 +201,21 @@ class Step:
         for parameter, value in zip(self.model.parameters(), gradient, strict=True):
             parameter.grad = value
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip or math.inf)
+        if self.shake is not None:
+            self.shake(self.model.parameters())
         self.optimizer.step()
         return seen, float(norm)
 
     def gradients(self, batch: Batch) -> tuple[Tally, list[Tensor]]:
         """Tally of a batch, and the gradient of its mean squared error for each parameter."""
-        elements = len(batch.first) * self.length * self.model.outputs
+        elements = len(batch.first) * batch.steps * self.model.outputs
         shards = list(enumerate(batch.split(len(self.masks))))
         done = self.run(lambda shard: self._shard(*shard, elements=elements), shards)
         gradient = [sum(each[1:], start=each[0]) for each in zip(*(found for _, found in done), strict=True)]
         return sum((seen for seen, _ in done), Tally()), gradient
 
     def _shard(self, number: int, batch: Batch, elements: int) -> tuple[Tally, tuple[Tensor, ...]]:
-        frames, target = read(self.signals, batch, self.length, self.model)
+        frames, target = read(self.signals, batch, self.model)
         if self.noise_std > 0:
             frames = frames + self._noise(number, frames)
         features = self.model.features(frames, torch.from_numpy(batch.wanted).to(frames.device))
@@ -187,7 +225,7 @@ class Step:
         output = output.float()
         loss = (output - target).square().sum() / elements
         found = torch.autograd.grad(loss, list(self.model.parameters()))
-        self._states[number] = [(h.detach(), c.detach()) for h, c in after]
+        self._states[number] = [part.detach() for part in after]
         return tally(target.cpu().numpy(), output.detach().cpu().numpy()), found
 
     def _noise(self, number: int, frames: Tensor) -> Tensor:
@@ -201,16 +239,43 @@ def _carried(state: State | None, batch: Batch) -> State | None:
         return None
     if not batch.fresh.any():
         return state
-    kept = torch.from_numpy(~batch.fresh).to(state[0][0].device)[None, :, None]
-    return [(hidden * kept, cell * kept) for hidden, cell in state]
+    kept = torch.from_numpy(~batch.fresh)
+    return [part * kept.to(part.device).view(1, -1, *[1] * (part.dim() - 2)) for part in state]
+
+
+class GradientNoise:
+    """Normal noise on gradients, less and less of it from step to step.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation at the first step; at step t it is std t^-0.275.
+    seed : numpy.random.SeedSequence
+        Where its random numbers begin.
+
+    References
+    ----------
+    A. Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", 2015.
+    """
+
+    def __init__(self, std: float, seed: np.random.SeedSequence) -> None:
+        self._std, self._steps = std, 0
+        self._generator = np.random.Generator(np.random.SFC64(seed))
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add to the gradients of a step, after they were clipped."""
+        self._steps += 1
+        std = np.float32(self._std * self._steps**-NOISE_DECAY)
+        for parameter in parameters:
+            drawn = self._generator.standard_normal(parameter.shape, dtype=np.float32) * std
+            parameter.grad.add_(torch.from_numpy(np.asarray(drawn)).to(parameter.device))
 
 
 def fit(
-    model: ToneLSTM,
+    model: Network,
     signals: Signals,
-    length: int,
     batches: Callable[[np.random.Generator], Sequence[Batch]],
-    validate: Callable[[ToneLSTM, Workers], Tally],
+    validate: Callable[[Model, Workers], Tally],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
@@ -221,18 +286,17 @@ def fit(
     shards: int,
     noise_std: float = 0.0,
     precision: str = "float32",
+    gradient_noise: float = 0.0,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> Iterator[Epoch]:
     """Train a model, epoch by epoch.
 
     Parameters
     ----------
-    model : ToneLSTM
+    model : Network
         Trained in place; holds the best epoch's weights once the iterator is exhausted.
     signals : Signals
         What it learns from, on its device.
-    length : int
-        Steps of the network in each example.
     batches : callable
         Takes a generator, gives the batches of an epoch in order.
     validate : callable
@@ -251,6 +315,8 @@ def fit(
         Standard deviation of fresh noise on the scaled mixture.
     precision : {'float32', 'bfloat16'}
         Of the network's arithmetic in training.
+    gradient_noise : float
+        Standard deviation of noise on the gradient at the first step, see `GradientNoise`.
     on_step : callable
         Called after each step with the step's number from 1, the steps in an epoch and the step's loss.
 
@@ -269,7 +335,8 @@ def fit(
     noises = [np.random.Generator(np.random.SFC64(stream(seed, "noise", shard))) for shard in range(shards)]
     best, weights, since = math.inf, _weights(model), 0
     with workers(device, shards) as run:
-        step = Step(model, signals, length, optimizer, grad_clip, masks, run, noise_std, noises, precision)
+        shake = GradientNoise(gradient_noise, stream(seed, "gradient")) if gradient_noise else None
+        step = Step(model, signals, optimizer, grad_clip, masks, run, noise_std, noises, precision, shake)
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
             seen, norm = _epoch(step, schedule, batches(order), number, on_step)
@@ -308,5 +375,5 @@ def _check_finite(loss: float, epoch: int) -> None:
         raise InputError(f"the loss became {loss} in epoch {epoch}: lower train.learning_rate or train.grad_clip")
 
 
-def _weights(model: ToneLSTM) -> dict[str, Tensor]:
+def _weights(model: Network) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PATHS
+from ruamel.yaml import YAML
 
 from tonesift import model as models
 from tonesift import recordings, windows
@@ -57,13 +58,8 @@ def test_a_network_with_a_carried_state_is_trained_and_says_what_it_is(prepared,
     prepared.stage("prepare", *PATHS["prepare"])
     model, facts, metrics = trained(prepared)
     assert (model.conditioning, model.hop, model.tones) == (conditioning, hop, 2)
-    assert facts["model"] == {
-        "hidden_size": 8,
-        "num_layers": 2,
-        "dropout": 0.2,
-        "conditioning": conditioning,
-        "hop": hop,
-    }
+    assert facts["model"] == YAML(typ="safe").load(prepared.path / "params.yaml")["model"]
+    assert (facts["model"]["hidden_size"], facts["model"]["hop"]) == (8, hop)
     assert facts["train"]["stateful"] is True
     assert facts["sequence_length"] == 20 * hop
     assert facts["summary"] == metrics

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import PATHS
+from networks import lstm
 
 from stages import evaluate
 from tonesift import comparison, windows
 from tonesift.judge import Judge
-from tonesift.model import ToneLSTM
 from tonesift.recordings import Facts
 
 RATE, SETTINGS = 100.0, SimpleNamespace(streams=24)
@@ -22,7 +22,7 @@ RATE, SETTINGS = 100.0, SimpleNamespace(streams=24)
 
 def make_judge(stateful):
     facts = {"sampling_rate": RATE, "sequence_length": 20, "step_size": 5, "train": {"stateful": stateful}}
-    return Judge(ToneLSTM(2, 4, 1, 0.0), facts, 16, map, torch.device("cpu"))
+    return Judge(lstm(2, 4, 1, 0.0), facts, 16, map, torch.device("cpu"))
 
 
 def make_split(recordings, samples, fold=None):

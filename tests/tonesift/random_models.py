@@ -1,18 +1,19 @@
 """Small networks with random weights, their facts, and what PyTorch makes of a whole recording."""
 
 import torch
+from networks import SMALL, lstm
 
 from tonesift import compute, streams
-from tonesift.model import ToneLSTM
 from tonesift.sequences import scaled
 
 TONES, LENGTH = 3, 60
 
 
 def make(hop=10, conditioning="heads", stateful=True, seed=0, layers=2, hidden=8):
-    model = ToneLSTM(TONES, hidden, layers, 0.1, conditioning, hop)
+    model = lstm(TONES, hidden, layers, 0.1, conditioning, hop)
     model.initialise(torch.Generator().manual_seed(seed))
-    config = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.1, "conditioning": conditioning, "hop": hop}
+    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.1}
+    config = SMALL | shape | {"conditioning": conditioning, "hop": hop}
     facts = {
         "sampling_rate": 1000.0,
         "frequencies": [1.0, 3.0, 5.0],
@@ -20,7 +21,7 @@ def make(hop=10, conditioning="heads", stateful=True, seed=0, layers=2, hidden=8
         "center": 0.25,
         "scale": 0.5,
         "model": config,
-        "train": {"stateful": stateful},
+        "train": {"stateful": stateful, "ensemble": 1},
     }
     return model, facts
 

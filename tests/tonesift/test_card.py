@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import SMALL
 
 from tonesift import card, compute, filter_command, streams
 from tonesift import model as models
@@ -20,7 +21,7 @@ FACTS = {
     "step_size": 1,
     "center": 0.25,
     "scale": 2.0,
-    "model": {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "conditioning": "selector", "hop": 1},
+    "model": SMALL,
     "train": {
         "epochs": 50,
         "stateful": False,
@@ -30,11 +31,13 @@ FACTS = {
         "learning_rate": 0.001,
         "weight_decay": 1e-5,
         "seed": 1,
+        "ensemble": 1,
     },
     "build": {"torch": "2.13.0+cpu", "processor": "x86_64 AVX512"},
     "summary": {
         "best_epoch": 14,
         "step": 29,
+        "parameters": 1234,
         "train": {"loss": 0.221569, "r2": 0.55845},
         "validation": {"loss": 0.229646, "r2": 0.543446},
     },
@@ -49,7 +52,15 @@ ROWS = [
     {"tone": "tone_1", "frequency_hz": "1.0", "r2": 0.747613, "mse": 0.126795, "rmse": 0.356, "snr_gain_db": 11.2},
 ]
 COMPARISON = [
-    {"name": "lstm", "label": "LSTM", "context": "50 samples", "causal": "yes", "told": "", "r2": 0.536, "mse": 0.232},
+    {
+        "name": "network",
+        "label": "LSTM",
+        "context": "50 samples",
+        "causal": "yes",
+        "told": "",
+        "r2": 0.536,
+        "mse": 0.232,
+    },
     {"name": "mean", "label": "mean|*x*", "context": "50 samples", "causal": "yes", "told": "", "r2": None, "mse": ""},
     {"name": "limit", "label": "best", "context": "50 samples", "causal": "yes", "told": "f", "r2": 0.589, "mse": 0.2},
 ]
@@ -114,13 +125,34 @@ def test_one_tone_is_named_alone():
     assert "output the same samples of the tone." in card.render(CARRIED | {"frequencies": [2.5]}, [], [])
 
 
-@pytest.mark.parametrize("conditioning", ["selector", "heads"])
-@pytest.mark.parametrize(("tones", "hidden", "layers", "hop"), [(4, 128, 2, 1), (1, 3, 1, 7), (2, 5, 4, 10)])
-def test_the_number_of_parameters_is_the_networks(tones, hidden, layers, hop, conditioning):
-    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.0, "conditioning": conditioning, "hop": hop}
-    network = models.ToneLSTM(tones, **shape)
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    assert card.parameters(tones, **shape) == weights
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "an LSTM that pulls tones"),
+        ({"family": "gru", "layer_norm": True}, "2 GRU layers of 8 units, layer normalisation behind each, dropout"),
+        ({"family": "lstm", "recurrent_dropout": 0.3}, "2 LSTM layers of 8 units, recurrent dropout 0.3, dropout"),
+        ({"bidirectional": True}, "in each of two directions"),
+        ({"bidirectional": True}, "each window both ways, so it is not causal, with a latency of 50 samples (50 ms)"),
+        ({"family": "transformer"}, "a Transformer that pulls tones"),
+        (
+            {"family": "transformer", "positions": "learned"},
+            "2 Transformer blocks of 8 values, 2 heads and 12 units between their layers, learned positions, attention "
+            "over 6 steps",
+        ),
+        ({"family": "tcn"}, "2 TCN blocks of 8 units, kernels of 3 steps, dropout"),
+    ],
+)
+def test_every_family_is_described(changes, words):
+    text = card.render(FACTS | {"model": FACTS["model"] | changes}, [], [])
+    assert words in text
+    assert "LSTM" not in text or (FACTS["model"] | changes)["family"] == "lstm"
+
+
+def test_an_ensemble_is_described():
+    text = card.render(FACTS | {"train": FACTS["train"] | {"ensemble": 5}}, [], [])
+    assert "# tonesift: 5 LSTMs that pull tones" in text
+    assert "The mean of 5 networks, trained from as many seeds. Each has 2 LSTM layers" in text
+    assert "1,234 parameters together" in text
 
 
 def test_a_reset_network_with_a_selector_is_described():
@@ -161,7 +193,7 @@ def test_the_figure_after_the_first_second_is_in_the_table():
 
 @pytest.mark.parametrize("facts", [FACTS, CARRIED], ids=["reset, selector", "carried, heads"])
 def test_the_snippet_runs_and_gives_the_networks_output(facts, tmp_path, monkeypatch):
-    network = models.ToneLSTM(4, **facts["model"])
+    network = models.Network(4, **facts["model"])
     network.initialise(torch.Generator().manual_seed(1))
     models.save(tmp_path / "models" / "model.safetensors", network, facts)
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,7 @@ def test_larger_steps_know_more_on_average(facts):
     assert ten[:, 9::10] == pytest.approx(one[:, 9::10], rel=0.1)  # the last of a step has read as much; other draws
 
 
-def made_row(name="lstm", samples=150, context="all the past", hop=1, seed=0):
+def made_row(name="network", samples=150, context="all the past", hop=1, seed=0):
     mse = np.random.default_rng(seed).uniform(0.1, 0.4, (2, samples))
     return comparison.Row(name, name.upper(), context, causal=True, told="", mse=mse, hop=hop)
 
@@ -91,8 +91,8 @@ def test_curves_are_of_the_first_second_in_the_first_rows_context():
     task = comparison.make_task(make_facts(), 400)
     ours, limit, other = made_row(), made_row("limit", seed=1), made_row("kalman", 50, "50 samples")
     curves = comparison.curves([ours, limit, other, made_row("mean")], task)
-    assert list(curves) == ["lstm", "limit"]
-    np.testing.assert_allclose(curves["lstm"], 1 - ours.mse[:, :100].mean(axis=0) / 0.5)
+    assert list(curves) == ["network", "limit"]
+    np.testing.assert_allclose(curves["network"], 1 - ours.mse[:, :100].mean(axis=0) / 0.5)
     assert [len(curve) for curve in comparison.curves([other], task).values()] == [50]
 
 

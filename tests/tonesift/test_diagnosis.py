@@ -233,7 +233,7 @@ def test_a_loss_that_has_levelled_out_was_not_stopped_too_early():
     [
         (
             underfitted,
-            {"model": {"hidden_size": 512, "num_layers": 4, "dropout": 0.0}, "train": {"epochs": 200}},
+            {"model": {"hidden_size": 512, "num_layers": 6, "dropout": 0.0}, "train": {"epochs": 200}},
         ),
         (
             overfitted,
@@ -251,6 +251,12 @@ def test_nothing_is_proposed_beyond_the_advised_range(run, sections):
 
 def test_weight_decay_can_grow_from_none():
     assert "dvc exp run -S train.weight_decay=1e-05" in overfitted(changed(train={"weight_decay": 0.0})).commands
+
+
+def test_a_transformer_grows_in_its_own_width():
+    commands = underfitted(changed(model={"family": "transformer"})).commands
+    assert "dvc exp run -S model.model_dim=1024" in commands
+    assert not any("hidden_size" in command for command in commands)
 
 
 def at_limit(params: dict = PARAMS) -> Diagnosis:

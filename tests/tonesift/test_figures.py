@@ -16,7 +16,7 @@ ROBUSTNESS = [
     {"perturbation": name, "value": value, "estimator": estimator, "r2": 1 - value}
     for name in ("noise_std", "clipped", "missing")
     for value in (0.0, 0.5, 1.0)
-    for estimator in ("lstm", "kalman")
+    for estimator in ("network", "kalman")
 ]
 
 PICTURES = {
@@ -34,7 +34,7 @@ PICTURES = {
     "no errors": lambda: figures.errors(TONES * 0),
     "spectra": lambda: figures.spectra(TONES, TONES * 0.9, FREQUENCIES, RATE),
     "long": lambda: figures.long_stretch(TONES, TONES * 0.9, FREQUENCIES, RATE),
-    "robustness": lambda: figures.robustness(ROBUSTNESS, {"lstm": "LSTM", "kalman": "Kalman"}),
+    "robustness": lambda: figures.robustness(ROBUSTNESS, {"network": "LSTM", "kalman": "Kalman"}),
     "graph2": lambda: figures.all_tones(MIXTURE, TONES, TONES * 0.9, FREQUENCIES, (0.9, 0.8), RATE, 20),
     "story": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}, {"label": "b", "r2": 0.5, "limit": 0.6}]),
     "story without limits": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}]),
@@ -66,9 +66,9 @@ def test_the_networks_pictures_are_drawn_for_both_kinds_of_memory(reset, samples
     facts = Facts(RATE, FREQUENCIES, np.zeros((1, 2)), np.ones((1, 2)), 1.0, 0.1, "fixed", 1)
     task, context = comparison.make_task(facts, 400), "what it may read"
     mse = np.full((2, reset or 220), 0.2)
-    rows = [comparison.Row(name, name, context, True, "", mse) for name in ("lstm", "limit", "kalman")]
+    rows = [comparison.Row(name, name, context, True, "", mse) for name in ("network", "limit", "kalman")]
     table = [{"r2": 0.6}] * 3
-    subject = examination.Subject(lambda mixture: mixture, reset, context, 1, table, HISTORY)
+    subject = examination.Subject("GRU", lambda mixture: mixture, reset, context, 1, table, HISTORY)
     drawn = examination.draw(subject, task, rows, MIXTURE[:samples], TONES[:, :samples], TONES[:, :samples])
     assert set(drawn) == {name for name in PICTURES if " " not in name} - {"robustness", "story"}
     for name in ("graph1", "graph2"):

@@ -172,7 +172,7 @@ def test_a_model_of_another_version_is_refused(place, monkeypatch):
     monkeypatch.setattr(models, "VERSION", 1)
     models.save(place / "model.safetensors", *make())
     monkeypatch.undo()
-    refused("not a tonesift model of version 2", place, "in.npy", "out.npy")
+    refused("not a tonesift model of version 3", place, "in.npy", "out.npy")
 
 
 def test_a_full_device_behind_a_pipe_is_one_line(place):

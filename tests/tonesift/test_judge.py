@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from networks import lstm
 
 from tonesift import compute, judge
 from tonesift.judge import Judge, Stretches
-from tonesift.model import ToneLSTM
 from tonesift.sequences import Signals
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def signals():
 
 
 def make(run, conditioning="heads", hop=1, stateful=True):
-    model = ToneLSTM(TONES, 6, 2, 0.3, conditioning, hop)
+    model = lstm(TONES, 6, 2, 0.3, conditioning, hop)
     model.initialise(torch.Generator().manual_seed(2))
     facts = {"sampling_rate": RATE, "sequence_length": LENGTH, "center": CENTER, "scale": SCALE}
     return Judge(model, {**facts, "train": {"stateful": stateful}}, 7, run, CPU)

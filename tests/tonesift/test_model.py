@@ -3,24 +3,24 @@ import json
 import numpy as np
 import pytest
 import torch
+from networks import SMALL, lstm
 from safetensors.torch import save_file
 from torch import nn
 
 from tonesift import model as models
 from tonesift.errors import InputError
+from tonesift.network import DropoutMasks
 
-FACTS = {"frequencies": [2.0, 5.0], "model": {"hidden_size": 8, "num_layers": 2, "dropout": 0.2}}
-
-
-def masks(seed=1):
-    return models.DropoutMasks(np.random.SeedSequence(seed), torch.device("cpu"))
-
-
+FACTS = {"frequencies": [2.0, 5.0], "model": SMALL, "train": {"ensemble": 1}}
 KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]
 
 
+def masks(seed=1):
+    return DropoutMasks(np.random.SeedSequence(seed), torch.device("cpu"))
+
+
 def make(conditioning="selector", hop=1, tones=2, hidden=8):
-    made = models.ToneLSTM(tones, hidden, 2, 0.2, conditioning, hop)
+    made = lstm(tones, hidden, 2, 0.2, conditioning, hop)
     made.initialise(torch.Generator().manual_seed(1))
     return made
 
@@ -35,7 +35,7 @@ def model():
 )
 def test_parameter_counts(hidden, layers, expected):
     # the first three are the guide's; a first layer has 4 h (1 + K + h + 2), another 4 h (2 h + 2), the head h + 1
-    made = models.ToneLSTM(4, hidden, layers, 0.0)
+    made = lstm(4, hidden, layers, 0.0)
     assert sum(parameter.numel() for parameter in made.parameters()) == expected
 
 
@@ -43,7 +43,7 @@ def test_parameter_counts(hidden, layers, expected):
 @pytest.mark.parametrize("conditioning", ["selector", "heads"])
 @pytest.mark.parametrize(("tones", "hidden", "layers"), [(4, 64, 2), (1, 8, 1), (8, 16, 3)])
 def test_parameter_counts_follow_from_what_goes_in_and_comes_out(tones, hidden, layers, conditioning, hop):
-    made = models.ToneLSTM(tones, hidden, layers, 0.0, conditioning, hop)
+    made = lstm(tones, hidden, layers, 0.0, conditioning, hop)
     inputs, outputs = (hop + tones, hop) if conditioning == "selector" else (hop, tones * hop)
     gates = 4 * hidden * (inputs + hidden + 2) + (layers - 1) * 4 * hidden * (2 * hidden + 2)
     assert sum(parameter.numel() for parameter in made.parameters()) == gates + outputs * (hidden + 1)
@@ -55,16 +55,16 @@ def test_output_and_state_equal_those_of_pytorchs_own_stack(conditioning, hop):
     reference = nn.LSTM(model.inputs, 8, num_layers=2)
     weights = {
         f"{name}_l{index}": getattr(layer, f"{name}_l0")
-        for index, layer in enumerate(model.layers)
+        for index, layer in enumerate(model.body.layers)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     reference.load_state_dict(weights)
     inputs, before = torch.randn(20, 5, model.inputs), (torch.randn(2, 5, 8), torch.randn(2, 5, 8))
     hidden, after = reference(inputs, before)
-    output, state = model(inputs, [(before[0][[n]], before[1][[n]]) for n in range(2)])
+    output, state = model(inputs, [part[[n]] for n in range(2) for part in before])
     assert torch.allclose(output, model.head(hidden), atol=1e-6)
     for part in range(2):
-        assert torch.allclose(torch.cat([layer[part] for layer in state]), after[part], atol=1e-6)
+        assert torch.allclose(torch.cat(state[part::2]), after[part], atol=1e-6)
 
 
 @pytest.mark.parametrize(("conditioning", "hop"), KINDS)
@@ -77,8 +77,7 @@ def test_pieces_with_the_state_carried_on_are_one_pass(conditioning, hop):
         output, state = model(piece, state)
         outputs.append(output)
     assert torch.allclose(torch.cat(outputs), whole, atol=1e-6)
-    for one, other in zip(state, end, strict=True):
-        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(state, end, strict=True))
     assert not torch.allclose(model(inputs[8:])[0], whole[8:], atol=1e-3)  # without the state it is another output
 
 
@@ -100,15 +99,13 @@ def test_a_sample_changes_nothing_before_the_step_it_is_read_in(conditioning, ho
 def test_sequences_do_not_touch_each_other(conditioning, hop):
     model = make(conditioning, hop)
     inputs = torch.randn(20, 5, model.inputs)
-    state = [(torch.randn(1, 5, 8), torch.randn(1, 5, 8)) for _ in range(2)]
+    state = [torch.randn(1, 5, 8) for _ in range(4)]
     together, end = model(inputs, state)
     for one in range(5):
-        own = [(h[:, [one]], c[:, [one]]) for h, c in state]
-        alone, reached = model(inputs[:, [one]], own)
+        alone, reached = model(inputs[:, [one]], [part[:, [one]] for part in state])
         assert torch.allclose(alone[:, 0], together[:, one], atol=1e-6)
-        for (h, c), (all_h, all_c) in zip(reached, end, strict=True):
-            assert torch.allclose(h[:, 0], all_h[:, one], atol=1e-6)
-            assert torch.allclose(c[:, 0], all_c[:, one], atol=1e-6)
+        for part, everyone in zip(reached, end, strict=True):
+            assert torch.allclose(part[:, 0], everyone[:, one], atol=1e-6)
 
 
 @pytest.mark.parametrize("hop", [1, 4])
@@ -135,7 +132,7 @@ def test_gradients_reach_every_parameter(conditioning, hop):
 
 
 def test_initialisation_is_repeatable_and_within_its_bound(model):
-    again = models.ToneLSTM(2, 8, 2, 0.2)
+    again = lstm(2, 8, 2, 0.2)
     again.initialise(torch.Generator().manual_seed(1))
     for one, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -209,7 +206,7 @@ def test_build_facts_name_torch_and_the_processor():
             lambda path: save_file(
                 {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 99})}
             ),
-            "not a tonesift model of version 2",
+            "not a tonesift model of version 3",
         ),
         (
             lambda path: save_file(
@@ -217,17 +214,17 @@ def test_build_facts_name_torch_and_the_processor():
                 path,
                 {"tonesift": json.dumps({"format": models.FORMAT, "version": 1} | FACTS)},
             ),
-            "not a tonesift model of version 2",
+            "not a tonesift model of version 3",
         ),
         (
             lambda path: save_file(
-                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 2} | FACTS)}
+                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 3} | FACTS)}
             ),
             "do not fit",
         ),
         (
             lambda path: save_file(
-                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 2})}
+                {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 3})}
             ),
             "do not fit",
         ),

@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from tonesift import params
 from tonesift.errors import InputError
+from tonesift.families import FAMILIES
 
 SECTIONS = tuple(params.Params.model_fields)
 GUIDE = ROOT / "studies" / "bases" / "guide.yaml"  # params.yaml may hold any configuration
@@ -128,6 +129,49 @@ MISTAKES = [
         {"train": {"precision": "float16"}},
         "train.precision: got 'float16', but input should be 'float32' or 'bfloat16'",
     ),
+    (
+        {"model": {"family": "rnn"}},
+        "model.family: got 'rnn', but input should be 'lstm', 'gru', 'transformer' or 'tcn'$",
+    ),
+    (
+        {"model": {"family": "transformer", "layer_norm": True}},
+        "model.layer_norm: got True, but family transformer has no such option: set it to false",
+    ),
+    (
+        {"model": {"family": "transformer", "bidirectional": True}},
+        "model.bidirectional: got True, but family transformer has no such option: set it to false",
+    ),
+    (
+        {"model": {"family": "tcn", "recurrent_dropout": 0.2}},
+        "model.recurrent_dropout: got 0.2, but family tcn has no such option: set it to 0.0",
+    ),
+    (
+        {"model": {"family": "tcn", "bidirectional": True}},
+        "model.bidirectional: got True, but family tcn has no such option: set it to false",
+    ),
+    (
+        {"model": {"family": "transformer", "model_dim": 60, "num_heads": 8}},
+        r"model.model_dim: got 60, but it must be a multiple of model.num_heads \(8\)",
+    ),
+    (
+        {"model": {"family": "transformer", "model_dim": 60, "num_heads": 4, "positions": "rotary"}},
+        "model.model_dim: got 60, which gives each of 4 heads 15 values, but rotary positions need an even number",
+    ),
+    (
+        {"model": {"bidirectional": True}, "train": {"stateful": True}},
+        "model.bidirectional: a window is read from behind as well, but train.stateful .* set it to false",
+    ),
+    ({"model": {"recurrent_dropout": 1.0}}, "model.recurrent_dropout: got 1.0, but input should be less than 1"),
+    ({"model": {"kernel_size": 0}}, "model.kernel_size: got 0, but input should be greater than or equal to 1"),
+    ({"model": {"context": 0}}, "model.context: got 0, but input should be greater than or equal to 1"),
+    ({"model": {"positions": "sine"}}, "model.positions: got 'sine', but input should be 'learned' or 'rotary'"),
+    ({"train": {"layer_decay": 0.0}}, "train.layer_decay: got 0.0, but input should be greater than 0"),
+    ({"train": {"layer_decay": 1.1}}, "train.layer_decay: got 1.1, but input should be less than or equal to 1"),
+    ({"train": {"shortest": 0.0}}, "train.shortest: got 0.0, but input should be greater than 0"),
+    ({"train": {"shortest": 1.5}}, "train.shortest: got 1.5, but input should be less than or equal to 1"),
+    ({"train": {"gradient_noise": -1.0}}, "train.gradient_noise: got -1.0, but input should be greater than or equal"),
+    ({"train": {"ensemble": 0}}, "train.ensemble: got 0, but input should be greater than or equal to 1"),
+    ({"train": {"any_start": 1}}, "train.any_start: got 1, but input should be a valid boolean"),
     ({"evaluate": {"streams": 0}}, "evaluate.streams: got 0, but input should be greater than or equal to 1"),
 ]
 
@@ -200,6 +244,11 @@ UNUSUAL = [
     {"train": {"stateful": True, "fresh_noise": True, "jitter": 0, "warmup": 0, "scheduler": "one-cycle"}},
     {"train": {"precision": "bfloat16", "fused": False}},  # whether the processor has it, training finds out
     {"evaluate": {"streams": 1}},
+    {"model": {"model_dim": 7, "num_heads": 3}},  # an LSTM has no heads that they would have to fit
+    {"model": {"family": "transformer", "model_dim": 60, "num_heads": 4, "positions": "learned"}},
+    {"model": {"family": "gru", "bidirectional": True, "layer_norm": True, "recurrent_dropout": 0.9}},
+    {"model": {"family": "tcn", "layer_norm": True, "kernel_size": 1}, "train": {"stateful": True}},
+    {"train": {"ensemble": 3, "layer_decay": 0.5, "gradient_noise": 1.0, "shortest": 0.01, "any_start": True}},
 ]
 
 
@@ -231,6 +280,44 @@ def test_advice_looks_at_every_parameter_of_a_section(path):
         "train.stream_steps is 5: the advised range is 10 to 500",
         "train.jitter is 0.5: the advised range is 0 to 0.2",
         "train.warmup is 0.6: the advised range is 0 to 0.5",
+    ]
+
+
+def test_advice_passes_over_what_the_family_does_not_read(path):
+    unusual = {
+        "hidden_size": 8,
+        "model_dim": 16,
+        "num_heads": 2,
+        "ff_dim": 8,
+        "context": 2,
+        "kernel_size": 50,
+        "num_layers": 9,
+    }
+    own = {
+        "lstm": ["hidden_size"],
+        "gru": ["hidden_size"],
+        "transformer": ["model_dim", "num_heads", "ff_dim", "context"],
+        "tcn": ["hidden_size", "kernel_size"],
+    }
+    assert set(own) == set(FAMILIES)
+    for family, read in own.items():
+        change_params(path, {"model": unusual | {"family": family}})
+        (model,) = params.load(path, "model")
+        named = [sentence.split(" is ")[0].removeprefix("model.") for sentence in params.advice(model)]
+        assert sorted(named) == sorted([*read, "num_layers"])
+
+
+def test_every_conflict_of_a_model_is_told(path):
+    refused = {"family": "transformer", "layer_norm": True, "bidirectional": True, "recurrent_dropout": 0.1}
+    change_params(path, {"model": refused | {"model_dim": 50, "num_heads": 8}, "train": {"stateful": True}})
+    with pytest.raises(InputError, match=r"model\.layer_norm") as caught:
+        params.load(path, "data")
+    keys = [line.split(": ")[1] for line in str(caught.value).splitlines()]
+    assert sorted(set(keys)) == [
+        "model.bidirectional",
+        "model.layer_norm",
+        "model.model_dim",
+        "model.recurrent_dropout",
     ]
 
 

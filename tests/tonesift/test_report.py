@@ -28,7 +28,7 @@ def estimator(name: str, r2: float | None, tones: tuple = (), **changes: str) ->
 
 COMPARISON = [
     estimator("limit", 0.6, (0.7, 0.5), label="best possible"),
-    estimator("lstm", 0.54, (0.7, 0.38), label="LSTM"),
+    estimator("network", 0.54, (0.7, 0.38), label="LSTM"),
     estimator("kalman", 0.3, (0.2, 0.4), label="Kalman filter"),
     estimator("mean", 0.0, (0.0, 0.0)),
     estimator("band", None, (None, None)),
@@ -172,7 +172,7 @@ def test_the_text_says_where_another_estimator_wins():
 
 def test_the_text_says_who_is_better_with_the_same_context():
     better = [estimator(f"r{number}", 0.55 + number / 100, (0.9, 0.9)) for number in range(5)]
-    (sentence,) = wins([estimator("lstm", 0.54, (0.7, 0.38)), *better])
+    (sentence,) = wins([estimator("network", 0.54, (0.7, 0.38)), *better])
     assert sentence == (
         "With the network's own context (50 samples) the R4 (told frequencies; 0.590), the R3 (told frequencies; "
         "0.580), the R2 (told frequencies; 0.570) and 2 more do better than its R² of 0.540."
@@ -273,7 +273,7 @@ def test_a_missing_or_broken_picture_is_one_clear_line(data, tmp_path):
 
 def test_a_figure_that_is_no_number_is_one_clear_line():
     with pytest.raises(InputError, match="got 'much' where a number belongs"):
-        render(Content(comparison=[estimator("lstm", 0.5) | {"r2": "much"}]))
+        render(Content(comparison=[estimator("network", 0.5) | {"r2": "much"}]))
 
 
 @pytest.fixture

@@ -193,9 +193,16 @@ def test_a_damaged_state_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="not a whole state of a filter: remove it"):
             tone_filter.restore(path)
-    with pytest.raises(InputError, match="it holds gaps_filled, last, layers"):
-        tone_filter.set_state({"layers": np.zeros(3)})
-    for wrong in ({"layers": np.zeros(3)}, {"waiting": np.zeros(10)}, {"waiting": np.array([np.nan])}):
+    with pytest.raises(InputError, match=r"it holds gaps_filled, last, model, .* and memories"):
+        tone_filter.set_state({"memory_0": np.zeros(3)})
+    spoilt = tone_filter.state()["memory_1"] * np.nan
+    for wrong in (
+        {"memory_0": np.zeros(3)},
+        {"memory_1": spoilt},
+        {"memory_99": np.zeros(3)},
+        {"waiting": np.zeros(10)},
+        {"waiting": np.array([np.nan])},
+    ):
         with pytest.raises(InputError, match="damaged state"):
             tone_filter.set_state(tone_filter.state() | wrong)
 
@@ -213,7 +220,7 @@ def test_a_model_file_of_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "VERSION", 1)
     models.save(tmp_path / "model.safetensors", *make())
     monkeypatch.undo()
-    with pytest.raises(InputError, match="not a tonesift model of version 2"):
+    with pytest.raises(InputError, match="not a tonesift model of version 3"):
         ToneFilter.load(tmp_path / "model.safetensors")
 
 

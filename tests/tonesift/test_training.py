@@ -3,13 +3,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from networks import lstm, network
 from scipy import stats
 from torch import nn
 
+import stages.train
 from tonesift import compute, sequences, streams, training, windows
 from tonesift.errors import InputError
+from tonesift.families import FAMILIES
 from tonesift.metrics import Tally
-from tonesift.model import ToneLSTM, torch_generator
+from tonesift.model import Ensemble, Network
+from tonesift.network import torch_generator
 from tonesift.sequences import Batch, Sequences, Signals
 
 CPU = torch.device("cpu")
@@ -18,8 +22,8 @@ KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]
 BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def make_model(dropout=0.2, conditioning="selector", hop=1, kind=ToneLSTM):
-    model = kind(2, 8, 2, dropout, conditioning, hop)
+def make_model(dropout=0.2, conditioning="selector", hop=1, kind=Network):
+    model = lstm(2, 8, 2, dropout, conditioning, hop, kind)
     model.initialise(torch_generator(training.stream(1, "weights"), CPU))
     return model
 
@@ -33,7 +37,7 @@ def signals():
 
 def parts_of(signals, model):
     split = windows.split_blocks(1, 400, 20, 2, 0.2)
-    return [Sequences(signals, windows.starts(part, 2), 20, model.examples) for part in split]
+    return [Sequences(signals, windows.starts(part, 2), 20, model.examples, model.hop) for part in split]
 
 
 def examine(part):
@@ -50,6 +54,7 @@ def fit(
     warmup=0.0,
     fused=True,
     momentum=0.9,
+    layer_decay=1.0,
     batches=None,
     steps=None,
     **changes,
@@ -58,20 +63,21 @@ def fit(
     model = model or make_model()
     train, validation = parts_of(signals, model)
     settings = COMMON | changes
-    optimizer = training.make_optimizer(model, name, rate, 1e-5, momentum, fused=fused)
+    optimizer = training.make_optimizer(model, name, rate, 1e-5, momentum, layer_decay=layer_decay, fused=fused)
     steps = steps or -(-len(train) // 16)
     schedule = training.Schedule(optimizer, kind, steps * settings["epochs"], warmup, 0.5, 0)
     batches = batches or (lambda generator: train.batches(16, generator.permutation(len(train))))
-    epochs = training.fit(
-        model, signals, 20 // model.hop, batches, examine(validation), optimizer, schedule, **settings
-    )
+    epochs = training.fit(model, signals, batches, examine(validation), optimizer, schedule, **settings)
     return model, list(epochs)
 
 
 def carried(model, steps=12, count=8):
     """Batches of streams, 20 samples of each in a step."""
-    reading = streams.Streams([(0, 0, 300)], count, 20, model.examples)
-    return {"batches": lambda generator: [reading.next(generator) for _ in range(steps)], "steps": steps}
+    reading = streams.Streams([(0, 0, 300)], count, 20, model.examples, model.hop)
+    return {
+        "batches": lambda generator: [reading.next(generator, 20 // model.hop) for _ in range(steps)],
+        "steps": steps,
+    }
 
 
 def same_weights(one, other):
@@ -100,7 +106,7 @@ class Plain:
         self.model, self.stack = model, nn.LSTM(model.inputs, 8, num_layers=2)
         self.names = [(index, name) for index in range(2) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         self.stack.load_state_dict(
-            {f"{name}_l{index}": getattr(model.layers[index], f"{name}_l0") for index, name in self.names}
+            {f"{name}_l{index}": getattr(model.body.layers[index], f"{name}_l0") for index, name in self.names}
         )
         self.head = nn.Linear(8, model.outputs)
         self.head.load_state_dict(model.head.state_dict())
@@ -132,18 +138,19 @@ def cut(signals, model, batch, samples=20):
     return torch.stack(inputs, dim=1), torch.stack(targets, dim=1)
 
 
-def windows_at(*first, fresh=None, wanted=None):
+def windows_at(*first, fresh=None, wanted=None, hop=1, samples=20):
     """A batch of recording 0."""
     count = len(first)
     return Batch(
         np.array([[0, sample] for sample in first]),
         np.arange(count) % 2 if wanted is None else np.array(wanted),
         np.ones(count, dtype=bool) if fresh is None else np.array(fresh),
+        samples // hop,
     )
 
 
 def gradient_step(model, signals, run, shards, **changes):
-    return training.Step(model, signals, 20 // model.hop, None, None, [None] * shards, run, **changes)
+    return training.Step(model, signals, None, None, [None] * shards, run, **changes)
 
 
 def assert_close(found, expected):
@@ -155,7 +162,7 @@ def assert_close(found, expected):
 @pytest.mark.parametrize(("conditioning", "hop"), KINDS)
 def test_gradients_of_shards_are_those_of_the_whole_batch(signals, conditioning, hop, shards):
     model = make_model(0.0, conditioning, hop)
-    batch = windows_at(0, 3, 17, 100, 250)
+    batch = windows_at(0, 3, 17, 100, 250, hop=hop)
     with compute.workers(CPU, shards) as run:
         seen, found = gradient_step(model, signals, run, shards).gradients(batch)
     plain = Plain(model)
@@ -172,7 +179,9 @@ def test_a_stream_goes_on_from_its_state_and_gradients_stop_there(signals, condi
     model = make_model(0.0, conditioning, hop)
     places = (0, 3, 17, 100, 250)
     going = [False] * 5
-    batches = [windows_at(*(place + 20 * n for place in places), fresh=None if n == 0 else going) for n in range(3)]
+    batches = [
+        windows_at(*(place + 20 * n for place in places), fresh=None if n == 0 else going, hop=hop) for n in range(3)
+    ]
     with compute.workers(CPU, shards) as run:
         step = gradient_step(model, signals, run, shards)
         taken = [step.gradients(batch) for batch in batches]
@@ -235,7 +244,7 @@ def test_streams_go_on_from_one_epoch_to_the_next(signals):
     assert same_weights(*models)
 
 
-class Listening(ToneLSTM):
+class Listening(Network):
     """A network that keeps what it is given to read."""
 
     def features(self, frames, wanted):
@@ -252,7 +261,7 @@ def heard(noise_std, shards=1, steps=30, seed=1, hop=1):
     with compute.workers(CPU, 1) as run:
         step = gradient_step(model, signals, run, shards, noise_std=noise_std, noises=noises)
         for _ in range(steps):
-            step.gradients(windows_at(*range(0, 320, 10)))
+            step.gradients(windows_at(*range(0, 320, 10), hop=hop))
     parts = torch.stack(model.heard)
     return parts.view(steps, shards, *parts.shape[1:])
 
@@ -262,7 +271,7 @@ def heard(noise_std, shards=1, steps=30, seed=1, hop=1):
 def test_fresh_noise_is_white_gaussian_of_the_standard_deviation_asked_for(noise_std, hop):
     noise = heard(noise_std, hop=hop).double()  # 30 x 20 x 32 numbers
     count = noise.numel()
-    assert count == 30 * 20 * 32
+    assert noise.shape == (30, 1, 20 // hop, 32, hop)
     assert abs(noise.mean().item()) < 4 * noise_std / count**0.5
     assert noise.std().item() == pytest.approx(noise_std, rel=4 / (2 * count) ** 0.5)
     assert stats.kstest(noise.flatten().numpy() / noise_std, "norm").pvalue > 1e-3
@@ -427,6 +436,226 @@ def test_optimizers_are_as_asked_for(name, fused):
     settings = training.make_optimizer(make_model(), name, 0.1, 0.01, 0.7, fused=fused).param_groups[0]
     assert (settings["lr"], settings["weight_decay"], settings["fused"]) == (0.1, 0.01, fused)
     assert settings.get("momentum", 0.7) == 0.7
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_each_layer_learns_at_its_share_of_the_next_ones_rate(family, name):
+    model = network(2, family=family, num_layers=3)
+    groups = training.make_optimizer(model, name, 0.1, 0.01, 0.7, layer_decay=0.5).param_groups
+    assert [group["lr"] for group in groups] == [0.1 * 0.5**depth for depth in range(len(groups))]
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert len(rates) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    depths = len(groups) - 1
+    for depth, layer in enumerate([*model.body.layers_in_order(), model.head]):
+        assert {rates[id(parameter)] for parameter in layer.parameters()} == {0.1 * 0.5 ** (depths - depth)}
+    assert {group["weight_decay"] for group in groups} == {0.01}
+
+
+def test_a_layers_step_is_its_rate_times_its_gradient(signals):
+    """Gradient descent without momentum: what a layer moves, over its gradient, is its rate."""
+    model, rates = make_model(0.0), (0.04, 0.2, 1.0)  # two layers and the head
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = training.make_optimizer(model, "sgd", 1.0, 0.0, 0.0, layer_decay=0.2)
+    with compute.workers(CPU, 1) as run:
+        training.Step(model, signals, optimizer, None, [None], run)(windows_at(0, 3, 17))
+    found = [
+        (old - new.detach(), new.grad, rate)
+        for old, new, rate in zip(
+            before, model.parameters(), [rates[0]] * 4 + [rates[1]] * 4 + [rates[2]] * 2, strict=True
+        )
+    ]
+    for moved, gradient, rate in found:
+        assert gradient.abs().sum() > 0
+        assert torch.allclose(moved, gradient * rate, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_one_group_and_many_of_the_same_rate_give_the_same_weights(signals, name, monkeypatch):
+    models = [fit(signals, name=name, rate=0.01, kind="one-cycle", warmup=0.25, epochs=2)[0]]
+    make = training.make_optimizer
+
+    def in_groups(model, *arguments, **settings):
+        optimizer = make(model, *arguments, **settings | {"layer_decay": 1 - 1e-12})
+        assert len(optimizer.param_groups) == 3
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.param_groups[0]["lr"]
+        return optimizer
+
+    monkeypatch.setattr(training, "make_optimizer", in_groups)
+    models.append(fit(signals, name=name, rate=0.01, kind="one-cycle", warmup=0.25, epochs=2)[0])
+    assert same_weights(*models)
+    assert not same_weights(models[0], make_model())
+
+
+@pytest.mark.parametrize(("kind", "warmup"), [("plateau", 0.0), ("plateau", 0.5), ("one-cycle", 0.3), ("none", 0.3)])
+def test_schedules_scale_every_layers_rate_alike(kind, warmup):
+    optimizer = training.make_optimizer(make_model(), "sgd", 0.1, 0.0, 0.0, layer_decay=0.5, fused=False)
+    schedule = training.Schedule(optimizer, kind, 10, warmup, 0.5, 0)
+    seen = []
+    for step in range(10):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
+        seen.append(rates[0])
+        optimizer.step()
+        schedule.step()
+        if step > 5:
+            schedule.epoch(1.0)
+    assert len({round(rate, 9) for rate in seen}) > 1
+    assert seen[: 10 if kind != "plateau" else 7] == pytest.approx(
+        course_of_rates(kind, 10, warmup)[: 10 if kind != "plateau" else 7]
+    )
+
+
+def shaken(std, steps, seed=1, size=4000):
+    """What gradient noise adds in each step to gradients of 2, of two parameters: (steps, size)."""
+    noise = training.GradientNoise(std, training.stream(seed, "gradient"))
+    parameters = [nn.Parameter(torch.zeros(size - 100)), nn.Parameter(torch.zeros(10, 10))]
+    found = []
+    for _ in range(steps):
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 2.0)
+        noise(parameters)
+        found.append(torch.cat([parameter.grad.flatten() - 2 for parameter in parameters]))
+    return torch.stack(found).double().numpy()
+
+
+@pytest.mark.parametrize("std", [0.05, 3.0])
+def test_gradient_noise_is_white_and_falls_with_the_power_of_the_step(std):
+    noise = shaken(std, 50)
+    falling = std * np.arange(1, 51) ** -0.275  # the square root of the paper's step^-0.55
+    assert noise.std(axis=1) == pytest.approx(falling, rel=5 / (2 * 4000) ** 0.5)
+    white = noise / falling[:, None]
+    assert abs(white.mean()) < 4 / white.size**0.5
+    assert stats.kstest(white.ravel(), "norm").pvalue > 1e-3
+    assert abs((white[1:] * white[:-1]).mean()) < 4 / white.size**0.5  # from step to step
+    assert abs((white[:, 1:] * white[:, :-1]).mean()) < 4 / white.size**0.5  # from weight to weight
+
+
+def test_gradient_noise_is_that_of_its_seed():
+    one, same, other = (shaken(0.1, 3, seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not (one == other).any()
+
+
+def test_gradient_noise_comes_on_top_of_the_clipped_gradient(signals):
+    """With a step of 1 along the gradient, what moves is a gradient cut to nearly nothing, and noise."""
+    after, (epoch,) = fit(
+        signals,
+        make_model(0.0),
+        name="sgd",
+        rate=1.0,
+        momentum=0.0,
+        grad_clip=1e-6,
+        gradient_noise=0.3,
+        epochs=1,
+        batches=lambda generator: [windows_at(0, 3, 17)],
+        steps=1,
+    )
+    pairs = zip(after.parameters(), make_model().parameters(), strict=True)
+    moved = torch.cat([(one - other).detach().flatten() for one, other in pairs])
+    assert moved.std().item() == pytest.approx(0.3, rel=5 / (2 * len(moved)) ** 0.5)
+    assert 1e-3 < epoch.grad_norm < 1  # before clipping and without the noise, whose norm would be 0.3 x 30
+
+
+def test_no_gradient_noise_leaves_training_as_it_is_and_some_is_the_seeds(signals, monkeypatch):
+    noisy = [fit(signals, gradient_noise=0.1, seed=seed, epochs=1)[0] for seed in (1, 1)]
+    assert same_weights(*noisy)
+    plain = fit(signals, epochs=1)[0]
+    assert not same_weights(noisy[0], plain)
+    monkeypatch.setattr(training, "GradientNoise", None)  # not even made
+    assert same_weights(fit(signals, gradient_noise=0.0, epochs=1)[0], plain)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_gradients_of_shorter_batches_are_those_of_the_shorter_windows(signals, conditioning, hop, shards):
+    model, plain = make_model(0.0, conditioning, hop), None
+    with compute.workers(CPU, shards) as run:
+        step = gradient_step(model, signals, run, shards)
+        for samples in (20, 8, 12, 4):
+            batch = windows_at(0, 3, 17, 100, 250, hop=hop, samples=samples)
+            seen, found = step.gradients(batch)
+            plain = Plain(model)
+            inputs, target = cut(signals, model, batch, samples)
+            assert len(inputs) == samples // hop
+            loss = nn.functional.mse_loss(plain(inputs)[0], target)
+            assert seen.mse == pytest.approx(loss.item(), rel=1e-5)
+            assert seen.count == target.numel()
+            assert_close(found, plain.gradients(loss))
+
+
+def test_a_stream_goes_on_from_where_a_shorter_batch_ended(signals):
+    model, lengths = make_model(0.0), (20, 7, 13, 20, 1)
+    reading, generator = streams.Streams([(0, 0, 400)], 4, 20, 2, 1), np.random.default_rng(2)
+    batches = [reading.next(generator, length) for length in lengths]
+    plain, state = Plain(model), None
+    with compute.workers(CPU, 1) as run:
+        step = gradient_step(model, signals, run, 1)
+        for batch, length in zip(batches, lengths, strict=True):
+            seen, found = step.gradients(batch)
+            inputs, target = cut(signals, model, batch, length)
+            if state is not None:
+                kept = torch.from_numpy(~batch.fresh).float()[:, None]
+                state = tuple(part.detach() * kept for part in state)
+            output, state = plain(inputs, state)
+            loss = nn.functional.mse_loss(output, target)
+            assert seen.mse == pytest.approx(loss.item(), rel=1e-5)
+            assert_close(found, plain.gradients(loss))
+    going = [~batch.fresh for batch in batches]
+    for one, other, length, goes_on in zip(batches[:-1], batches[1:], lengths[:-1], going[1:], strict=True):
+        assert np.array_equal(other.first[goes_on, 1], one.first[goes_on, 1] + length)
+        assert goes_on.any()
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+def test_batches_of_drawn_lengths_train(signals, conditioning, hop, stateful):
+    model = make_model(0.0, conditioning, hop)
+    train, _ = parts_of(signals, model)
+    reading = streams.Streams([(0, 0, 300)], 16, 20, model.examples, model.hop)
+    drawn = []
+
+    def batches(generator):
+        lengths = stages.train.drawn_steps(0.25, 20 // hop, 20, generator)
+        drawn.extend(lengths)
+        if stateful:
+            return [reading.next(generator, length) for length in lengths]
+        whole = train.batches(16, generator.permutation(len(train)))
+        return [batch._replace(steps=length) for batch, length in zip(whole, lengths, strict=False)]
+
+    _, epochs = fit(signals, model, epochs=8, rate=0.02, batches=batches, steps=20)
+    assert epochs[-1].validation.mse < 0.9 * epochs[0].validation.mse
+    assert (min(drawn), max(drawn)) == (-(-5 // hop), 20 // hop)
+
+
+def test_lengths_are_drawn_evenly_from_a_share_of_the_longest_up():
+    draws = stages.train.drawn_steps(0.3, 25, 36_000, np.random.default_rng(1))
+    found, counts = np.unique(draws, return_counts=True)
+    assert found.tolist() == list(range(8, 26))  # 0.3 x 25 is 7.5
+    assert stats.chisquare(counts).pvalue > 1e-3
+    generator = np.random.default_rng(1)
+    before = generator.bit_generator.state
+    assert stages.train.drawn_steps(1, 25, 4, generator) == [25] * 4
+    assert generator.bit_generator.state == before  # nothing is drawn where there is nothing to choose
+
+
+@pytest.mark.parametrize("conditioning", ["selector", "heads"])
+def test_an_ensembles_validation_is_that_of_the_mean_of_outputs(signals, conditioning):
+    members = [make_model(0.0, conditioning) for _ in range(3)]
+    for number, member in enumerate(members):
+        member.initialise(torch.Generator().manual_seed(number))
+    (_, part) = parts_of(signals, members[0])
+    with compute.workers(CPU, 2) as run:
+        found = examine(part)(Ensemble(members), run)
+        losses = [examine(part)(member, run).mse for member in members]
+    batch = part.batch(np.arange(len(part)))
+    inputs, target = cut(signals, members[0], batch)
+    with torch.no_grad():
+        outputs = torch.stack([Plain(member)(inputs)[0] for member in members])
+    assert found.mse == pytest.approx(nn.functional.mse_loss(outputs.mean(dim=0), target).item(), rel=1e-5)
+    assert found.count == len(part.windows) * 2 * 20
+    assert found.mse < np.mean(losses)  # as for every convex loss
 
 
 @pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16")
