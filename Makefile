@@ -9,7 +9,7 @@ export PYTHONNOUSERSITE := 1
 # A virtual environment or a settings file of the caller's must not reach in.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: repro report test share-test torture lint format bench baseline pictures schema clean help
+.PHONY: repro report test share-test torture lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@dvc repro
@@ -54,6 +54,14 @@ baseline: .venv/installed  ## the guide's configuration as a study, and its comp
 	@python -m sweeps run studies/baseline.yaml
 	@git show "$$(git for-each-ref --sort=-creatordate --count=1 --format='%(objectname)' \
 		'refs/exps/**/baseline-000-*')":metrics/evaluate/comparison.csv > docs/baseline.csv
+
+guide: .venv/installed  ## measure the guide's tables again (three hours; goes on where it stopped) into docs/guide-tables.md
+	@for study in studies/guide-*.yaml; do python -m sweeps run $$study || exit 1; done
+	@python -m stages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
+
+families: .venv/installed  ## the families side by side (an hour), and what a sample costs as a stream, into docs/families.csv
+	@for study in parameters time folds; do python -m sweeps run studies/family-$$study.yaml || exit 1; done
+	@python -m benchmarks.families docs/families.csv
 
 pictures: .venv/installed  ## bring the pictures the README shows to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/

@@ -1,0 +1,236 @@
+"""The guide's tables beside what was measured, written into `docs/guide-tables.md`; not a stage, `make guide` runs it.
+
+python -m stages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
+
+The page is prose with places for tables between `<!-- table: NAME -->` and `<!-- end -->`; only what stands there is
+written. Each table comes from the committed results of a study, `studies/guide-NAME/trials.csv`, so the page can be
+made again in any clone. The tables of epochs and patience come from the curves of one study of long trainings: stopping
+early is a rule applied to a curve, so that one long training holds every shorter one.
+"""
+
+import argparse
+import csv
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import stages
+from tonesift.atomic import replacing
+from tonesift.errors import InputError
+
+PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TEST, LOSS, SECONDS = "metrics/evaluate/metrics.json:test", "validation.loss", "metrics/run.json:run.epoch_seconds"
+LIMIT = "metrics/evaluate/metrics.json:limit.r2"
+CURVE = "metrics/train/plots/metrics/validation/loss.tsv"
+EPOCHS, PATIENCES = (20, 50, 100, 200), (5, 10, 15, 20, 30)
+GUIDE = {"epochs": 50, "patience": 15}
+SAMPLES, LENGTH, TONES, STEP = 10_000, 50, 4, 10  # of the recording; of the studies' windows
+Row = Mapping[str, str]
+
+
+def guide_tables(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write every table into its place."""
+    try:
+        text = arguments.page.read_text(encoding="utf-8")
+        claims = YAML(typ="safe", pure=True).load(arguments.claims.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: no such file: run from the top of the repository") from error
+
+    def fill(place: re.Match[str]) -> str:
+        return place[1] + made(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
+
+    with replacing(arguments.page) as aside:
+        aside.write_text(PLACE.sub(fill, text), encoding="utf-8")
+    return {}
+
+
+def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
+    """A table by its name."""
+    if name in GUIDE:
+        return stopping(curves(studies / "guide-epochs"), name)
+    makers: dict[str, Callable[..., str]] = {
+        "batch-size": seconds,
+        "learning-rate": losses,
+        "weight-decay": losses,
+        "step-size": sequences,
+    }
+    rows = trials(studies / f"guide-{name}")
+    if name == "step-size" and rows:  # the guide's own, one seed
+        rows += [{**row, "params.prepare.step_size": "1"} for row in trials(studies / "baseline")]
+    return makers.get(name, scores)(rows, claims)
+
+
+def trials(folder: Path) -> list[Row]:
+    """Complete trials of a study's committed table; none of a study that has not been run."""
+    try:
+        with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if row["state"] == "complete"]
+    except FileNotFoundError:
+        return []
+
+
+def setting(row: Row) -> tuple[str, str]:
+    """Name and value of what a study varies."""
+    ((name, value),) = [(key, value) for key, value in row.items() if key.startswith("params.")]
+    return name.rpartition(".")[2], "none" if value == "null" else value
+
+
+def scores(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """R^2 on test: claimed, measured, the best possible."""
+    header = ("claimed R²", "measured R²", "best possible", "share of it")
+    return lines(rows, claims, header, lambda row: [*spread(row, f"{TEST}.r2", ".3f"), *limits(row)])
+
+
+def limits(row: Row) -> list[str]:
+    """The best possible R^2, and how much of it was reached."""
+    best = float(row[LIMIT])
+    return [f"{best:.3f}", f"{float(row[f'{TEST}.r2']) / best:.0%}"]
+
+
+def losses(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """Loss on validation windows and R^2 on test: claimed, measured, the best possible."""
+    header = ("claimed loss", "measured loss", "best possible", "measured R²", "best possible")
+
+    def cells(row: Row) -> list[str]:
+        r2, best = float(row[f"{TEST}.r2"]), float(row[LIMIT])
+        power = float(row[f"{TEST}.mse"]) / (1 - r2)  # of the tones
+        return [
+            *spread(row, LOSS, ".3f"),
+            f"{power * (1 - best):.3f}",
+            *spread(row, f"{TEST}.r2", ".3f"),
+            f"{best:.3f}",
+        ]
+
+    return lines(rows, claims, header, cells, ".3f")
+
+
+def sequences(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """Sequences that there are, and R^2 on test."""
+    header = ("claimed sequences", "sequences", "measured R²", "best possible", "share of it")
+
+    def cells(row: Row) -> list[str]:
+        count = TONES * ((SAMPLES - LENGTH) // int(setting(row)[1]) + 1)
+        return [str(count), *spread(row, f"{TEST}.r2", ".3f"), *limits(row)]
+
+    return lines(rows, claims, header, cells)
+
+
+def seconds(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """Seconds an epoch, of every tenth window and reckoned for every window; and beside batches of 64."""
+    factor = (SAMPLES - LENGTH + 1) / ((SAMPLES - LENGTH) // STEP + 1)
+    base = next((float(row[SECONDS]) for row in rows if setting(row)[1] == "64"), None)
+    header = ("claimed s", "measured s, every tenth window", "times ten", "claimed, of 64", "measured, of 64")
+
+    def cells(row: Row) -> list[str]:
+        value, claim = float(row[SECONDS]), claims[int(setting(row)[1])]
+        relative = f"{value / base:.2f}" if base else ""
+        return [*spread(row, SECONDS, ".2f"), f"{factor * value:.0f}", f"{claim / claims[64]:.2f}", relative]
+
+    return lines(rows, claims, header, cells)
+
+
+def spread(row: Row, key: str, form: str) -> list[str]:
+    """Mean and standard deviation over the seeds, as a cell."""
+    deviation = row.get(f"{key} (std)")
+    return [f"{float(row[key]):{form}}" + (f" ± {float(deviation):{form}}" if deviation else "")]
+
+
+def lines(
+    rows: list[Row],
+    claims: Mapping[Any, Any],
+    header: tuple[str, ...],
+    cells: Callable[[Row], list[str]],
+    form: str = ".2f",
+) -> str:
+    """A Markdown table with a line for each setting, in rising order; settings without a result are named below it."""
+    if not rows:
+        return "*Not measured yet.*"
+    known = {str(value): claim for value, claim in claims.items()}
+    ordered = sorted(rows, key=lambda row: _number(setting(row)[1]))
+    body = []
+    for row in ordered:
+        value = setting(row)[1]
+        claim = next((claim for key, claim in known.items() if _number(key) == _number(value)), "")
+        body.append([value, f"{claim:{form}}" if isinstance(claim, float) else str(claim), *cells(row)])
+    found = {_number(line[0]) for line in body}
+    left = [key for key in known if _number(key) not in found]
+    missing = f"\n\n*Not measured: {', '.join(left)}.*" if left else ""
+    return table((setting(ordered[0])[0], *header), body) + missing
+
+
+def table(header: tuple[str, ...], body: list[list[str]]) -> str:
+    """Markdown, figures flush right."""
+    rule = ["---:"] * len(header)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *body))
+
+
+def _number(value: str) -> float:
+    return float("inf") if value == "none" else float(value)
+
+
+def curves(folder: Path) -> dict[str, list[float]]:
+    """Validation losses of each seed's long training, from its experiment's commit or from the copy beside the study.
+
+    The copy is written where the experiments are at hand: they do not travel with Git alone.
+    """
+    copy, found = folder / "curves.csv", {}
+    for row in trials(folder):
+        for name, commit in zip(row["experiments"].split(), row["commits"].split(), strict=True):
+            done = subprocess.run(["git", "show", f"{commit}:{CURVE}"], capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                found[name] = [line["loss"] for line in csv.DictReader(done.stdout.splitlines(), delimiter="\t")]
+    if found:
+        with replacing(copy) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(found)
+            writer.writerows(zip(*found.values(), strict=True))
+    try:
+        with copy.open(encoding="utf-8", newline="") as file:
+            header, *values = csv.reader(file)
+    except FileNotFoundError:
+        return {}
+    return {
+        name: [float(value) for value in column] for name, column in zip(header, zip(*values, strict=True), strict=True)
+    }
+
+
+def stopping(found: Mapping[str, list[float]], name: str) -> str:
+    """What a number of epochs, or a patience, would have kept of each long training."""
+    if not found:
+        return "*Not measured yet.*"
+    body = []
+    for value in EPOCHS if name == "epochs" else PATIENCES:
+        rule = {**GUIDE, name: value}
+        kept = [keep(curve, **rule) for curve in found.values()]
+        run, best, loss = ([one[place] for one in kept] for place in range(3))
+        body.append([str(value), mean(run, ".0f"), mean(best, ".0f"), mean(loss, ".4f")])
+    return table((name, "epochs run", "epoch kept", "its validation loss"), body)
+
+
+def keep(curve: list[float], epochs: int, patience: int) -> tuple[int, int, float]:
+    """Epochs run, the epoch kept (from 1) and its loss, where training stops so many epochs after the lowest loss."""
+    best = 0
+    for epoch in range(min(epochs, len(curve))):
+        if curve[epoch] < curve[best]:
+            best = epoch
+        if epoch - best >= patience:
+            break
+    return epoch + 1, best + 1, curve[best]
+
+
+def mean(values: list[float], form: str) -> str:
+    """Mean and standard deviation over the seeds."""
+    return f"{fmean(values):{form}}" + (f" ± {stdev(values):{form}}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    command = stages.parser(__doc__)
+    command.add_argument("studies", type=Path, help="folder of the studies")
+    command.add_argument("claims", type=Path, help="what the guide claims, YAML")
+    command.add_argument("page", type=Path, help="page to write the tables into")
+    stages.main(guide_tables, command.parse_args())
