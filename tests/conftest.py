@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("stages", "tonesift", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
@@ -53,6 +54,16 @@ def require(program: str, package: str) -> str:
     pytest.skip(f"{program} is missing: install Debian's package {package}")
 
 
+STAGES = Warm(*(f"stages.{name}" for name in (*PATHS, "report")), "tonesift.examination")
+
+
+def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """What a command gave, if it succeeded."""
+    if done.returncode:
+        raise AssertionError(f"{done.args} gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
 @dataclass
 class Workspace:
     """A copy of the repository in a folder of its own."""
@@ -71,13 +82,14 @@ class Workspace:
             timeout=300,
             check=False,
         )
-        if check and done.returncode:
-            raise AssertionError(f"{command} gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done
+        return checked(done) if check else done
 
     def stage(self, name: str, *arguments: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run a stage's module without DVC."""
-        return self.run("python", "-m", f"stages.{name}", *arguments, check=check, **changes)
+        """Run a stage's module without DVC; in a process that starts at once unless the environment is to differ."""
+        if changes:
+            return self.run("python", "-m", f"stages.{name}", *arguments, check=check, **changes)
+        done = STAGES.run(f"stages.{name}", *arguments, cwd=self.path, environment=self.environment)
+        return checked(done) if check else done
 
     def set(self, values: dict[str, dict]) -> None:
         """Change parameters, section by section."""

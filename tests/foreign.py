@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from conftest import ROOT, Workspace, quiet_environment
+from conftest import ROOT, Workspace, checked, quiet_environment
 from ruamel.yaml import YAML
+from warm import Warm
 
 from sweeps import found
 from sweeps.ledger import Campaign, Trial
@@ -20,6 +21,7 @@ from sweeps.repository import Experiment, Repository
 from sweeps.studies import load
 from sweeps.worker import MARK
 
+SWEEPS = Warm("sweeps.__main__", flags=("-W", "error"))
 FIT = """
 import json, math, os, pathlib, sys, time
 p = json.loads(pathlib.Path("config.json").read_text())
@@ -92,7 +94,8 @@ class Foreign(Workspace):
 
     def sweeps(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return self.run(*self.command(*arguments), check=check)
+        done = SWEEPS.run("sweeps.__main__", *arguments, cwd=self.path, environment=self.environment)
+        return checked(done) if check else done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command and go on; as a terminal would, heeding interrupts."""

@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+from tonesift.families import FAMILIES
+
 READER = YAML(typ="safe")  # YAML 1.2, as DVC writes it
 STAGES = READER.load(ROOT / "dvc.yaml")["stages"]
 LOCK = READER.load(ROOT / "dvc.lock")["stages"]
@@ -81,7 +83,7 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
     known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
-    known |= {"clones", "conftest", "foreign", "ledgers", "networks", "random_models", "servers", "tiny"}
+    known |= {"clones", "conftest", "foreign", "ledgers", "networks", "random_models", "servers", "tiny", "warm"}
     known |= {"stages", "tonesift", "sweeps", "sharing", "benchmarks"}
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)
@@ -119,6 +121,17 @@ def test_the_readmes_table_is_that_of_the_committed_comparisons():
         "0.374",
         "0.347",
     ]  # the random split, see docs/LOG.md, and the guide's claim
+
+
+def test_the_readmes_families_are_those_of_the_committed_comparison():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = table("docs/families.csv")
+    assert [row["family"] for row in rows] == [family.label for family in FAMILIES.values()]
+    for row in rows:
+        r2, other = (f"{row[name]} ± {row[f'{name}_std']}" for name in ("r2", "same_time_r2"))
+        cells = (row["family"], f"{int(row['parameters']):,}".replace(",", " "), r2, other)
+        times = (f"{row['training_seconds']} s", f"{row['stream_us_a_sample']} µs")
+        assert f"| {' | '.join((*cells, *times))} |" in text
 
 
 def table(path: str) -> list[dict[str, str]]:
