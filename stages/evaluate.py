@@ -230,7 +230,7 @@ def write(arguments: argparse.Namespace, found: Found, more: "Examination | None
         write_csv(arguments.metrics / f"{name}.csv", table)
     with replacing(arguments.metrics / "robustness") as aside:
         aside.mkdir()
-        for name, table in (more.robustness if more else {"none": []}).items():
+        for name, table in (more.robustness if more else {"noise_std": []}).items():  # Git keeps no empty folder
             write_csv(aside / f"{name}.csv", table)
     with replacing(arguments.pictures) as aside:
         aside.mkdir()
