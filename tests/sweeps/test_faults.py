@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from foreign import Foreign, build, copy, kill_children, loss, wait_until
 
-ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "1"))
 SHARES = (0.0, 0.5, 1.0)  # of the line that is being written
 STEPS = [(step, share) for step in range(40) for share in SHARES]
 STEPS = STEPS if ROUNDS > 2 else [(4, 0.5), (12, 1.0), (16, 0.5), (18, 1.0)]
