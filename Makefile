@@ -19,7 +19,7 @@ repro: .venv/installed  ## rebuild what is out of date, then show the metrics
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 
 test: .venv/installed-test  ## run all tests
-	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing

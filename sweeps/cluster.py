@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOCAL = "local"
 FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-gc")
 ANSWER = 5.0  # seconds for a cluster's address to answer
+PAUSE = 5.0  # seconds before another attempt to connect
 CHECK = 120.0  # seconds for nodes to say whether they can work
 LOOK = 2.0  # seconds between looks at the nodes
 GONE = 20.0  # seconds without an answer after which a cluster is taken for gone; Ray's own limit is 60
@@ -357,16 +358,19 @@ def _connect(address: str, jobs: int, threads: int) -> Any:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray would leave one in the user's home
     else:
         _answers(address)
-    try:
-        ray.init(
-            **options,
-            runtime_env={"py_modules": [str(PACKAGE / "sweeps")]},
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise StudyError(f"no Ray cluster at {address}: {told[0]}") from error
+    options |= {"runtime_env": {"py_modules": [str(PACKAGE / "sweeps")]}}
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+            break
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
+            # The head starts a process for every ray:// client, which on a busy machine may fail.
+            if isinstance(error, ConnectionAbortedError) and attempt < ATTEMPTS:
+                time.sleep(PAUSE)
+                continue
+            told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            whole = told if len(told) == 1 else [told[0], told[-1]]
+            raise StudyError(f"no Ray cluster at {address}: {' '.join(whole)}") from error
     return ray
 
 

@@ -12,14 +12,17 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 300  # seconds
 SERVER = """
-import importlib, json, os, runpy, sys
+import importlib, json, os, runpy, signal, sys
+longest = int(sys.argv.pop(1))
 for name in sys.argv[1:]:
     importlib.import_module(name)
 for line in sys.stdin:
     job = json.loads(line)
     child = os.fork()
     if child == 0:
+        signal.alarm(longest)
         os.chdir(job["cwd"])
         os.environ.clear()
         os.environ.update(job["environment"])
@@ -59,16 +62,17 @@ class Warm:
     """
 
     def __init__(self, *imports: str, flags: tuple[str, ...] = ()) -> None:
-        self._command = [sys.executable, *flags, "-c", SERVER, *imports]
+        self._command = [sys.executable, *flags, "-c", SERVER, str(LONGEST), *imports]
         self._server: subprocess.Popen[str] | None = None
 
     def run(
         self, module: str, *arguments: str, cwd: Path, environment: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """Run a module to its end."""
+        """Run a module to its end, which is that of a signal after `LONGEST` seconds."""
         if self._server is None:
+            # With the first one's environment: what reads its user's settings on import finds none, as in every test.
             self._server = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, env=environment
             )
             atexit.register(self._stop)
         with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,13 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from conftest import ROOT, Workspace, quiet_environment
+from conftest import Workspace, checked, quiet_environment
+from warm import Warm
+
+from sweeps.worker import PRELOADED
 
 FOLDER = "tonesift-store"
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)  # the same in all of the run's processes
 SECRETS = {  # of a user of S3 and WebDAV while the study runs
-    "AWS_SECRET_ACCESS_KEY": f"s3-{uuid.uuid4().hex}",
-    "webdav": f"dav-{uuid.uuid4().hex}",
+    "AWS_SECRET_ACCESS_KEY": f"s3-{RUN}",
+    "webdav": f"dav-{RUN}",
 }
+SHARING = Warm("sharing.__main__", "sweeps.__main__", *PRELOADED)
 
 
 @dataclass
@@ -34,7 +40,8 @@ class Clone(Workspace):
 
     def project(self, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `python -m sweeps` or `python -m sharing`."""
-        return self.run("python", "-m", module, *arguments, check=check, PYTHONPATH=str(ROOT))
+        done = SHARING.run(f"{module}.__main__", *arguments, cwd=self.path, environment=self.environment)
+        return checked(done) if check else done
 
     def use(self, settings: dict[str, str]) -> None:
         """Move the default remote, for this clone alone, by the file that `dvc remote add --local --default` writes."""

@@ -1,5 +1,6 @@
 """Fixtures of the tests of remotes: a repository whose study has run, a bulky one, servers. A plugin of pytest's."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ import pytest
 import servers
 from clones import SECRETS, Clone
 from conftest import ROOT, Workspace, quiet_environment
+from filelock import FileLock
 
 STUDY = """\
 objective: metrics/train/metrics.json:validation.loss
@@ -21,9 +23,24 @@ space:
 
 
 @pytest.fixture(scope="session")
-def original(make_workspace: Callable[[str], Workspace]) -> Clone:
-    """The pipeline, run at small size, and a study of two trials, run by somebody who has secrets; all committed."""
-    made = make_workspace("made here")
+def original(
+    make_workspace: Callable[[str], Workspace], tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Clone:
+    """The pipeline, run at small size, and a study of two trials, run by somebody who has secrets; all committed.
+
+    Made once, for all of the test run's processes; nobody writes to it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    note = (base if worker_id == "master" else base.parent) / "original.json"
+    with FileLock(note.with_suffix(".lock")):
+        if not note.exists():
+            made = _original(make_workspace("made here"))
+            note.write_text(json.dumps([str(made.path), made.environment]))
+    path, environment = json.loads(note.read_text())
+    return Clone(Path(path), environment)
+
+
+def _original(made: Workspace) -> Clone:
     clone = Clone(made.path, made.environment)
     (clone.path / "studies").mkdir()
     (clone.path / "studies" / "pair.yaml").write_text(STUDY)

@@ -109,7 +109,7 @@ def test_a_killed_worker_is_noticed_at_once(foreign):
     assert kill_children(process, lambda child: workers(child) and child.ppid() == process.pid)
     wait_until(lambda: len(foreign.runs()) == 4)  # both again, long before the first two could have ended
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert foreign.marked() == []
 
 
