@@ -6,8 +6,9 @@ PYTHON ?= python3
 PIP = --quiet --disable-pip-version-check --no-compile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
-# A virtual environment or a settings file of the caller's must not reach in.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# A virtual environment or a setting of the caller's must not reach in; one that keeps compiled modules from being
+# written would have every process compile all it imports.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 .PHONY: repro report test share-test torture lint format bench baseline guide families pictures schema clean help
 
