@@ -75,7 +75,7 @@ clean:  ## remove the environment (data, models and DVC's cache stay)
 	rm -rf .venv
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -8,9 +8,9 @@ rounds count: steps of training as stage `train` takes them (validation not coun
 `ToneFilter.push`, one step of the network at a time, on one. Neither depends on the weights, so they are random ones.
 """
 
+import argparse
 import csv
 import statistics
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from benchmarks import machine
 from benchmarks.streaming import FREQUENCIES, RATE, round_of
 from benchmarks.training import NOISE_STD, our_step, read_signals, seconds_a_step, stream_batches
 from tonesift import sequences
+from tonesift.atomic import replacing
 from tonesift.model import Network
 from tonesift.tonefilter import ToneFilter
 
@@ -39,11 +40,10 @@ def trials(study: str) -> dict[str, dict[str, str]]:
 
 def shape(row: dict[str, str]) -> dict:
     """Section `model` of a trial."""
-    section = YAML(typ="safe", pure=True).load(BASE.read_text(encoding="utf-8"))["model"]
-    for name in section:
-        if row.get(f"params.model.{name}"):
-            section[name] = type(section[name])(row[f"params.model.{name}"])
-    return section
+    yaml = YAML(typ="safe", pure=True)
+    section = yaml.load(BASE.read_text(encoding="utf-8"))["model"]
+    told = {name: row.get(f"params.model.{name}") for name in section}
+    return section | {name: yaml.load(value) for name, value in told.items() if value}
 
 
 def make_filter(section: dict) -> ToneFilter:
@@ -79,6 +79,9 @@ def step_costs(shapes: dict[str, dict]) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="The families of networks side by side.")
+    parser.add_argument("table", type=Path, help="where to write it, CSV")
+    table = parser.parse_args().table
     same_steps, same_time = trials("family-parameters"), trials("family-time")
     shapes = {label: shape(row) for label, row in same_steps.items()}
     step = step_costs(shapes)
@@ -96,7 +99,7 @@ def main() -> None:
     print(f"families, {TRAINING} steps of training on two threads, streams on one; {machine.describe()}")
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
-    with Path(sys.argv[1]).open("w", encoding="utf-8", newline="") as file:
+    with replacing(table) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -18,14 +18,16 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-import stages
+from stages import commands
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
 PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TEST, LOSS, SECONDS = "metrics/evaluate/metrics.json:test", "validation.loss", "metrics/run.json:run.epoch_seconds"
-LIMIT = "metrics/evaluate/metrics.json:limit.r2"
+SCORES = "metrics/evaluate/metrics.json"
+TEST, LIMIT = f"{SCORES}:test", f"{SCORES}:limit.r2"
+LOSS, SECONDS = "validation.loss", "metrics/run.json:run.epoch_seconds"
 CURVE = "metrics/train/plots/metrics/validation/loss.tsv"
 EPOCHS, PATIENCES = (20, 50, 100, 200), (5, 10, 15, 20, 30)
 GUIDE = {"epochs": 50, "patience": 15}
@@ -33,20 +35,21 @@ SAMPLES, LENGTH, TONES, STEP = 10_000, 50, 4, 10  # of the recording; of the stu
 Row = Mapping[str, str]
 
 
-def guide_tables(arguments: argparse.Namespace) -> dict[str, Any]:
+def guide_tables(arguments: argparse.Namespace) -> None:
     """Write every table into its place."""
     try:
         text = arguments.page.read_text(encoding="utf-8")
-        claims = YAML(typ="safe", pure=True).load(arguments.claims.read_text(encoding="utf-8"))
+        claims = YAML(typ="safe", pure=True).load(arguments.claims.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file: run from the top of the repository") from error
+    except YAMLError as error:
+        raise InputError(f"{arguments.claims}: not YAML: {str(error).splitlines()[0]}") from error
 
     def fill(place: re.Match[str]) -> str:
         return place[1] + made(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
 
     with replacing(arguments.page) as aside:
         aside.write_text(PLACE.sub(fill, text), encoding="utf-8")
-    return {}
 
 
 def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
@@ -55,7 +58,9 @@ def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
         return stopping(curves(studies / "guide-epochs"), name)
     makers: dict[str, Callable[..., str]] = {
         "batch-size": seconds,
+        "ensemble": members,
         "learning-rate": losses,
+        "split": splits,
         "weight-decay": losses,
         "step-size": sequences,
     }
@@ -76,20 +81,23 @@ def trials(folder: Path) -> list[Row]:
 
 def setting(row: Row) -> tuple[str, str]:
     """Name and value of what a study varies."""
-    ((name, value),) = [(key, value) for key, value in row.items() if key.startswith("params.")]
+    varied = [(key, value) for key, value in row.items() if key.startswith("params.")]
+    if len(varied) != 1:
+        raise InputError(f"a table is of one setting, but its study varies {len(varied)}: give it a study of its own")
+    ((name, value),) = varied
     return name.rpartition(".")[2], "none" if value == "null" else value
 
 
 def scores(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     """R^2 on test: claimed, measured, the best possible."""
     header = ("claimed R²", "measured R²", "best possible", "share of it")
-    return lines(rows, claims, header, lambda row: [*spread(row, f"{TEST}.r2", ".3f"), *limits(row)])
+    return lines(rows, claims, header, r2)
 
 
-def limits(row: Row) -> list[str]:
-    """The best possible R^2, and how much of it was reached."""
+def r2(row: Row) -> list[str]:
+    """R^2 on test, the best possible, and how much of it was reached."""
     best = float(row[LIMIT])
-    return [f"{best:.3f}", f"{float(row[f'{TEST}.r2']) / best:.0%}"]
+    return [*spread(row, f"{TEST}.r2", ".3f"), f"{best:.3f}", f"{float(row[f'{TEST}.r2']) / best:.0%}"]
 
 
 def losses(rows: list[Row], claims: Mapping[Any, Any]) -> str:
@@ -109,13 +117,36 @@ def losses(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     return lines(rows, claims, header, cells, ".3f")
 
 
+def splits(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """Loss on validation windows, on test, and R^2 there."""
+    header = ("claimed loss", "measured loss", "loss on test", "measured R²", "best possible", "share of it")
+
+    def cells(row: Row) -> list[str]:
+        return [*spread(row, LOSS, ".3f"), *spread(row, f"{TEST}.mse", ".3f"), *r2(row)]
+
+    return lines(rows, claims, header, cells, ".3f")
+
+
+def members(rows: list[Row], claims: Mapping[Any, Any]) -> str:
+    """R^2 of networks and of their mean."""
+    header = ("claimed gain", "R², each, on average", "the best of them", "their mean", "gain", "best possible")
+
+    def cells(row: Row) -> list[str]:
+        each, best = (float(row[f"{SCORES}:members.{name}"]) for name in ("r2", "best_r2"))
+        together = float(row[f"{TEST}.r2"])
+        figures = [f"{value:.3f}" for value in (each, best, together)]
+        return [*figures, f"{together / each - 1:.1%}", f"{float(row[LIMIT]):.3f}"]
+
+    return lines(rows, claims, header, cells)
+
+
 def sequences(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     """Sequences that there are, and R^2 on test."""
     header = ("claimed sequences", "sequences", "measured R²", "best possible", "share of it")
 
     def cells(row: Row) -> list[str]:
         count = TONES * ((SAMPLES - LENGTH) // int(setting(row)[1]) + 1)
-        return [str(count), *spread(row, f"{TEST}.r2", ".3f"), *limits(row)]
+        return [str(count), *r2(row)]
 
     return lines(rows, claims, header, cells)
 
@@ -127,9 +158,10 @@ def seconds(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     header = ("claimed s", "measured s, every tenth window", "times ten", "claimed, of 64", "measured, of 64")
 
     def cells(row: Row) -> list[str]:
-        value, claim = float(row[SECONDS]), claims[int(setting(row)[1])]
+        value, claim = float(row[SECONDS]), claims.get(int(setting(row)[1]))
+        told = f"{claim / claims[64]:.2f}" if claim and claims.get(64) else ""
         relative = f"{value / base:.2f}" if base else ""
-        return [*spread(row, SECONDS, ".2f"), f"{factor * value:.0f}", f"{claim / claims[64]:.2f}", relative]
+        return [*spread(row, SECONDS, ".2f"), f"{factor * value:.0f}", told, relative]
 
     return lines(rows, claims, header, cells)
 
@@ -151,14 +183,14 @@ def lines(
     if not rows:
         return "*Not measured yet.*"
     known = {str(value): claim for value, claim in claims.items()}
-    ordered = sorted(rows, key=lambda row: _number(setting(row)[1]))
+    ordered = sorted(rows, key=lambda row: _place(setting(row)[1]))
     body = []
     for row in ordered:
         value = setting(row)[1]
-        claim = next((claim for key, claim in known.items() if _number(key) == _number(value)), "")
+        claim = next((claim for key, claim in known.items() if _place(key) == _place(value)), "")
         body.append([value, f"{claim:{form}}" if isinstance(claim, float) else str(claim), *cells(row)])
-    found = {_number(line[0]) for line in body}
-    left = [key for key in known if _number(key) not in found]
+    found = {_place(line[0]) for line in body}
+    left = [key for key in known if _place(key) not in found]
     missing = f"\n\n*Not measured: {', '.join(left)}.*" if left else ""
     return table((setting(ordered[0])[0], *header), body) + missing
 
@@ -169,22 +201,27 @@ def table(header: tuple[str, ...], body: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *body))
 
 
-def _number(value: str) -> float:
-    return float("inf") if value == "none" else float(value)
+def _place(value: str) -> tuple[float, str]:
+    """Numbers in their order, however they are written, and words after them."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return float("inf"), value
 
 
 def curves(folder: Path) -> dict[str, list[float]]:
     """Validation losses of each seed's long training, from its experiment's commit or from the copy beside the study.
 
-    The copy is written where the experiments are at hand: they do not travel with Git alone.
+    The copy is written where all the experiments are at hand: they do not travel with Git alone.
     """
-    copy, found = folder / "curves.csv", {}
+    copy = folder / "curves.csv"
+    commits: dict[str, str] = {}
     for row in trials(folder):
-        for name, commit in zip(row["experiments"].split(), row["commits"].split(), strict=True):
-            done = subprocess.run(["git", "show", f"{commit}:{CURVE}"], capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                found[name] = [line["loss"] for line in csv.DictReader(done.stdout.splitlines(), delimiter="\t")]
-    if found:
+        commits |= zip(row["experiments"].split(), row["commits"].split(), strict=True)
+    found = {name: losses_of(commit) for name, commit in commits.items()}
+    if found and all(found.values()):
+        if len({len(curve) for curve in found.values()}) > 1:
+            raise InputError(f"{folder}: trainings of different lengths: none of them may stop early")
         with replacing(copy) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(found)
@@ -197,6 +234,12 @@ def curves(folder: Path) -> dict[str, list[float]]:
     return {
         name: [float(value) for value in column] for name, column in zip(header, zip(*values, strict=True), strict=True)
     }
+
+
+def losses_of(commit: str) -> list[str]:
+    """Validation losses of an experiment, as written; none if its commit is not at hand."""
+    done = subprocess.run(["git", "show", f"{commit}:{CURVE}"], capture_output=True, text=True, check=False)
+    return [line["loss"] for line in csv.DictReader(done.stdout.splitlines(), delimiter="\t")]
 
 
 def stopping(found: Mapping[str, list[float]], name: str) -> str:
@@ -229,8 +272,8 @@ def mean(values: list[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    command = stages.parser(__doc__)
+    command = commands.parser(__doc__)
     command.add_argument("studies", type=Path, help="folder of the studies")
     command.add_argument("claims", type=Path, help="what the guide claims, YAML")
     command.add_argument("page", type=Path, help="page to write the tables into")
-    stages.main(guide_tables, command.parse_args())
+    commands.main(guide_tables, command.parse_args())

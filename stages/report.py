@@ -9,13 +9,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import stages
+from stages import commands
 from stages.evaluate import read_history
 from tonesift import card, diagnosis, params, report
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
+PARAMS = Path("params.yaml")
 MODEL, CURVES, TABLES = Path("models/model.safetensors"), Path("metrics/train/plots"), Path("metrics/evaluate")
 PICTURES = Path("plots/evaluate")
 CAPTIONS = {
@@ -35,9 +36,9 @@ CAPTIONS = {
 }
 
 
-def write_report(arguments: argparse.Namespace) -> dict[str, Any]:
+def write_report(arguments: argparse.Namespace) -> None:
     """Write both, and say the diagnosis with what to change next."""
-    sections = {name: section.model_dump() for name, section in load_params(arguments.params).items()}
+    sections = {name: section.model_dump() for name, section in load_params(PARAMS).items()}
     _, facts = models.load(MODEL)
     tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
     limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
@@ -65,7 +66,6 @@ def write_report(arguments: argparse.Namespace) -> dict[str, Any]:
     if found.commands:
         print("To try next:", *found.commands, sep="\n  ")
     print(f"Report: {arguments.page}    Model card: {arguments.card}")
-    return {}
 
 
 def load_params(path: Path) -> dict[str, params.Section]:
@@ -99,7 +99,7 @@ def write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    command = stages.parser(__doc__)
+    command = commands.parser(__doc__)
     command.add_argument("page", type=Path, help="where to write the report, HTML")
     command.add_argument("card", type=Path, help="where to write the model card, Markdown")
-    stages.main(write_report, command.parse_args())
+    commands.main(write_report, command.parse_args())

@@ -8,7 +8,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import stages
+from stages import commands
 from tonesift import figures
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -17,7 +17,7 @@ CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
 FILE = "metrics/evaluate/metrics.json"
 
 
-def story(arguments: argparse.Namespace) -> dict[str, Any]:
+def story(arguments: argparse.Namespace) -> None:
     """Draw the study's points under the guide's claim."""
     try:
         with arguments.table.open(encoding="utf-8", newline="") as file:
@@ -28,7 +28,6 @@ def story(arguments: argparse.Namespace) -> dict[str, Any]:
         ) from error
     with replacing(arguments.picture) as aside:
         aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
-    return {}
 
 
 def point(row: dict[str, str]) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def point(row: dict[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command = stages.parser(__doc__)
+    command = commands.parser(__doc__)
     command.add_argument("table", type=Path, help="the study's trials")
     command.add_argument("picture", type=Path, help="where to draw it, PNG")
-    stages.main(story, command.parse_args())
+    commands.main(story, command.parse_args())

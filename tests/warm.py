@@ -83,7 +83,10 @@ class Warm:
             print(
                 json.dumps(job | {name: str(file) for name, file in files.items()}), file=self._server.stdin, flush=True
             )
-            status = int(self._server.stdout.readline())
+            answer = self._server.stdout.readline()
+            if not answer:
+                raise RuntimeError(f"the process that others are forked from ended with {self._server.wait()}")
+            status = int(answer)
             texts = [file.read_text(encoding="utf-8") for file in files.values()]
         return subprocess.CompletedProcess([module, *arguments], status, *texts)
 

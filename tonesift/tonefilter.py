@@ -125,7 +125,7 @@ class Steps:
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs (L, rows, outputs) at each of the frames (L, hop); the state goes on."""
         given = np.zeros((len(frames), *self._shape), dtype="f4")
-        with self._blas.limit(limits=1):
+        with self._blas.limit(limits=1), np.errstate(over="ignore"):  # squares of samples near `LARGEST`
             for stream, head in self._members:
                 self._run(stream, head, frames, given)
         return given if len(self._members) == 1 else given * self._share

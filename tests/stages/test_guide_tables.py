@@ -1,10 +1,13 @@
 import argparse
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from tiny import Tiny
 
 from stages import guide_tables
 from tonesift.errors import InputError
@@ -113,6 +116,101 @@ def test_curves_come_from_the_copy_where_the_experiments_are_not_at_hand(tmp_pat
     (folder / "curves.csv").write_text("a-seed1,a-seed2\n0.5,0.5\n0.25,0.375\n", encoding="utf-8")
     text = fill(tmp_path, "<!-- table: patience -->\n<!-- end -->\n")
     assert "| 5 | 2 ± 0 | 2 ± 0 | 0.3125 ± 0.0884 |" in text
+
+
+EPOCHS = "<!-- table: epochs -->\n<!-- end -->\n"
+
+
+@pytest.fixture
+def with_curves(tmp_path, monkeypatch):
+    """A repository with two commits, each an experiment of the study with a curve of its own; their commits."""
+    tiny = Tiny.make(tmp_path)
+    monkeypatch.chdir(tiny.path)
+
+    def make(*curves):
+        header = "step\tloss\n"
+        commits = [
+            tiny.commit({guide_tables.CURVE: header + "".join(f"{n}\t{loss}\n" for n, loss in enumerate(curve))})
+            for curve in curves
+        ]
+        return tiny.path, commits
+
+    return make
+
+
+def test_curves_come_from_the_experiments_where_all_are_at_hand(with_curves):
+    place, commits = with_curves([0.5, 0.25], [0.5, 0.375])
+    folder = place / "studies" / "guide-epochs"
+    write(folder, [trial("x", "", 0.5) | {"experiments": "a-seed1 a-seed2", "commits": " ".join(commits)}])
+    assert "| 20 | 2 ± 0 | 2 ± 0 | 0.3125 ± 0.0884 |" in fill(place, EPOCHS)
+    assert (folder / "curves.csv").read_text() == "a-seed1,a-seed2\n0.5,0.5\n0.25,0.375\n"
+
+
+def test_a_copy_is_not_replaced_by_a_part_of_it(with_curves):
+    place, commits = with_curves([0.5, 0.25])
+    folder = place / "studies" / "guide-epochs"
+    write(folder, [trial("x", "", 0.5) | {"experiments": "a-seed1 a-seed2", "commits": f"{commits[0]} 89abcde"}])
+    whole = "a-seed1,a-seed2\n0.5,0.5\n0.2,0.1\n"
+    (folder / "curves.csv").write_text(whole)
+    assert "| 20 | 2 ± 0 | 2 ± 0 | 0.1500 ± 0.0707 |" in fill(place, EPOCHS)
+    assert (folder / "curves.csv").read_text() == whole
+
+
+def test_trainings_of_different_lengths_are_refused(with_curves):
+    place, commits = with_curves([0.5, 0.25], [0.5])
+    folder = place / "studies" / "guide-epochs"
+    write(folder, [trial("x", "", 0.5) | {"experiments": "a-seed1 a-seed2", "commits": " ".join(commits)}])
+    with pytest.raises(InputError, match="trainings of different lengths"):
+        fill(place, EPOCHS)
+
+
+def test_seconds_are_reckoned_for_every_window_and_put_beside_batches_of_64(tmp_path):
+    rows = [
+        trial("train.batch_size", size, 0.5, **{guide_tables.SECONDS: seconds, f"{guide_tables.SECONDS} (std)": 0.25})
+        for size, seconds in (("64", 2.0), ("128", 1.5), ("512", 1.0))
+    ]
+    write(tmp_path / "studies" / "guide-batch-size", rows)
+    text = fill(tmp_path, "<!-- table: batch-size -->\n<!-- end -->\n", "batch-size: {64: 18, 128: 15}")
+    assert "| 64 | 18 | 2.00 ± 0.25 | 20 | 1.00 | 1.00 |" in text
+    assert "| 128 | 15 | 1.50 ± 0.25 | 15 | 0.83 | 0.75 |" in text
+    assert "| 512 |  | 1.00 ± 0.25 | 10 |  | 0.50 |" in text
+
+
+def test_splits_and_ensembles_have_tables_of_their_own(tmp_path):
+    losses = {"validation.loss": 0.1, "validation.loss (std)": 0.02, f"{TEST}.mse": 0.3, f"{TEST}.mse (std)": 0.03}
+    rows = [trial("prepare.split", value, 0.4, **losses) for value in ("random", "block")]
+    write(tmp_path / "studies" / "guide-split", rows)
+    text = fill(tmp_path, "<!-- table: split -->\n<!-- end -->\n", "split: {random: 0.081}")
+    assert [line.split("|")[1:6] for line in text.splitlines()[3:5]] == [
+        [" block ", "  ", " 0.100 ± 0.020 ", " 0.300 ± 0.030 ", " 0.400 ± 0.010 "],
+        [" random ", " 0.081 ", " 0.100 ± 0.020 ", " 0.300 ± 0.030 ", " 0.400 ± 0.010 "],
+    ]
+    scores = {f"{guide_tables.SCORES}:members.{name}": value for name, value in (("r2", 0.5), ("best_r2", 0.51))}
+    write(tmp_path / "studies" / "guide-ensemble", [trial("train.ensemble", "5", 0.52, **scores)])
+    text = fill(tmp_path, "<!-- table: ensemble -->\n<!-- end -->\n", "ensemble: {5: 3 to 5 %}")
+    assert "| 5 | 3 to 5 % | 0.500 | 0.510 | 0.520 | 4.0% | 0.600 |" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "claims", "message"),
+    [
+        ([], "dropout: [", r"claims\.yaml: not YAML: "),
+        ([{"state": "complete", "params.a": "1", "params.b": "2"}], "", "its study varies 2"),
+    ],
+)
+def test_what_makes_no_table_is_one_clear_line(tmp_path, rows, claims, message):
+    if rows:
+        write(tmp_path / "studies" / "guide-dropout", rows)
+    with pytest.raises(InputError, match=message):
+        fill(tmp_path, "<!-- table: dropout -->\n<!-- end -->\n", claims)
+
+
+def test_the_command_says_a_mistake_in_one_line_and_writes_nothing_else(tmp_path):
+    paths = [str(tmp_path / name) for name in ("studies", "claims.yaml", "page.md")]
+    command = [sys.executable, "-m", "stages.guide_tables", *paths]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"guide_tables: {paths[2]}: no such file: run from the top of the repository\n"
 
 
 def test_what_was_not_run_is_said(tmp_path):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 
 from sweeps.strategies import Past, Strategy, make
 from sweeps.studies import Study
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = {"rate": 0.01, "width": 32, "clip": None, "kind": "b", "momentum": 0.9, "sizes": [8, 8], "epochs": 50}
 SPACE = {
@@ -61,15 +62,6 @@ def flaky(params: Mapping[str, object], budget: int | None = None) -> float | No
     """The same, but about a third of the trials fail."""
     value = cost(params, budget)
     return None if int(value * 1000) % 3 == 0 else value
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The Gaussian process is too small to be worth more; they would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass

@@ -31,7 +31,7 @@ def test_a_folder_replaces_a_folder(tmp_path):
 
 def test_a_failure_keeps_the_old_one_and_leaves_nothing(tmp_path):
     write(tmp_path / "file", "old")
-    with pytest.raises(UnicodeEncodeError), replacing(tmp_path / "file") as aside:
+    with pytest.raises(UnicodeEncodeError, match="surrogates"), replacing(tmp_path / "file") as aside:
         aside.write_text("half, then \ud800", encoding="utf-8")
     assert (tmp_path / "file").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1

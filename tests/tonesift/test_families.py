@@ -1,4 +1,4 @@
-"""What every family of networks must keep to, one suite over all of them; a new one needs an entry in COUNTS alone."""
+"""What every family of networks must keep to, one suite over all of them; a new one needs an entry in COUNTS."""
 
 import inspect
 from importlib import import_module
@@ -18,7 +18,9 @@ from tonesift.families import COMMON, FAMILIES
 from tonesift.model import Ensemble
 from tonesift.network import DropoutMasks
 from tonesift.sequences import scaled
-from tonesift.tonefilter import ToneFilter
+from tonesift.tonefilter import LARGEST, ToneFilter
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU, TONES, WINDOW = torch.device("cpu"), 3, 60
 BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
@@ -73,15 +75,6 @@ COUNTS = {
     "transformer": transformer,
     "tcn": tcn,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small are not worth more threads, which would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape, seed=2):
@@ -238,6 +231,12 @@ def test_a_stream_gives_what_the_whole_does_even_saved_in_the_middle_and_begun_a
     second.restore(path)
     found = np.concatenate([begun, pushed(second, mixture[101:]), second.finish()], axis=1)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_loudest_samples_that_are_taken_give_numbers(model, case):
+    samples = np.zeros(2 * WINDOW, dtype="f4")
+    samples[3] = 0.4 * LARGEST
+    assert np.isfinite(ToneFilter(model, facts_of(*case)).push(samples)).all()
 
 
 def test_it_has_as_many_parameters_as_its_formula_says(model, case):

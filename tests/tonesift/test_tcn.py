@@ -9,19 +9,12 @@ import torch
 from tonesift.families.tcn import Body
 from tonesift.network import DropoutMasks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 # with a projection where the inputs are not 6
 SHAPES = [(1, False, 4), (1, True, 6), (2, False, 6), (2, True, 4), (3, False, 4), (3, False, 6), (3, True, 4)]
 shapes = pytest.mark.parametrize(("kernel", "norm", "inputs"), SHAPES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small are not worth more threads, which would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(kernel=3, norm=False, inputs=4, layers=3, hidden=6, dropout=0.0, seed=1):

@@ -11,18 +11,11 @@ from tonesift.errors import InputError
 from tonesift.families.transformer import Body
 from tonesift.network import DropoutMasks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 INPUTS, DIM, HEADS, FF = 3, 8, 2, 12
 CONTEXTS = [1, 2, 7, 40]  # less and more than the steps that attend in one call
 both = pytest.mark.parametrize("positions", ["rotary", "learned"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """PyTorch's own threads wait for each other, seconds where the processor is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(positions, context=7, layers=2, dropout=0.0):
