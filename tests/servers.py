@@ -275,6 +275,7 @@ class S3(Server):
             "access_key_id": self.key,
             "secret_access_key": self.secret,
         }
+        self.ada = self.client("s3")
 
     def client(self, service: str):
         """A client of the server that is not DVC's."""
@@ -293,13 +294,12 @@ class S3(Server):
 
     def names(self) -> set[str]:
         """Hashes of all objects."""
-        listed = self.client("s3").list_objects_v2(Bucket=self.bucket, Prefix=f"store/{OBJECTS}/")
+        listed = self.ada.list_objects_v2(Bucket=self.bucket, Prefix=f"store/{OBJECTS}/")
         return {"".join(entry["Key"].split("/")[-2:]) for entry in listed.get("Contents", [])}
 
     def objects(self) -> dict[str, bytes]:
         """Content of every object by its hash."""
-        client = self.client("s3")
-        return {oid: client.get_object(Bucket=self.bucket, Key=self.path(oid))["Body"].read() for oid in self.names()}
+        return {oid: self.ada.get_object(Bucket=self.bucket, Key=self.path(oid))["Body"].read() for oid in self.names()}
 
     def path(self, oid: str) -> str:
         """Key of an object."""
@@ -308,9 +308,9 @@ class S3(Server):
     def replace(self, oid: str, content: bytes | None) -> None:
         """Overwrite an object."""
         if content is None:
-            self.client("s3").delete_object(Bucket=self.bucket, Key=self.path(oid))
+            self.ada.delete_object(Bucket=self.bucket, Key=self.path(oid))
         else:
-            self.client("s3").put_object(Bucket=self.bucket, Key=self.path(oid), Body=content)
+            self.ada.put_object(Bucket=self.bucket, Key=self.path(oid), Body=content)
 
     def lets_in(self, key: str, secret: str) -> bool:
         """Whether the server lists the bucket for these credentials."""

@@ -31,7 +31,11 @@ def second(clone, settings):
 
 
 def begin_push(clone, count, **changes):
-    """Start a push, and go on once some of the objects are there."""
+    """Start a push, and return it held still once some of the objects are there; `ended` lets it go on.
+
+    It is let run for moments only, and held still while they are counted: counting takes an S3 server a while, in which
+    the whole push could come to its end.
+    """
     pushing = subprocess.Popen(
         ["dvc", "push", "--jobs", "2"],
         cwd=clone.path,
@@ -42,14 +46,19 @@ def begin_push(clone, count, **changes):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     end = time.monotonic() + 60
-    while time.monotonic() < end and pushing.poll() is None and count() < 5:
-        time.sleep(0.002)
-    assert pushing.poll() is None, "the push was over before it could be interrupted"
-    return pushing
+    while time.monotonic() < end and pushing.poll() is None:
+        pushing.send_signal(signal.SIGSTOP)
+        if count() >= 5:
+            return pushing
+        pushing.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+    pushing.kill()
+    raise AssertionError(f"the push could not be caught half-way:\n{ended(pushing).stdout}")
 
 
 def ended(process):
-    """What a process that came to its end said, as a completed one."""
+    """What a process said until it came to its end, as a completed one."""
+    process.send_signal(signal.SIGCONT)
     output, _ = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, output, "")
 
