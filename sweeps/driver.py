@@ -165,7 +165,7 @@ class Search:
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
         self.repository.unlock(self.baseline, self.campaign.facts["label"])
-        with contextlib.closing(self.options.workers(self)) as workers, _interruptible():
+        with _interruptible(), contextlib.closing(self.options.workers(self)) as workers:
             self.figures.jobs = workers.count
             self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
             self._say_state()
@@ -431,7 +431,7 @@ class Search:
             return
         if task.name in self.there:
             return
-        took = "from the run-cache" if outcome.seconds is None else progress.clock(outcome.seconds)
+        took = progress.took(outcome.seconds, outcome.stages)
         params = progress.brief(self.trials[task.trial].params)
         where = f"  on {outcome.node}" if outcome.node else ""
         self.display.say(f"{task.name}  {progress.figures_line(outcome.values)}  {took}  {params}{where}")
@@ -454,12 +454,21 @@ class Search:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a search as Ctrl-C does: workers stopped, nothing lost."""
+    """SIGTERM and SIGHUP end a search as Ctrl-C does: workers stopped, nothing lost.
 
-    def stop(number: int, frame: object) -> None:
+    Further signals are passed over while it stops: they would leave running what is about to be stopped. A signal that
+    is ignored from the start stays so, as after `nohup`.
+    """
+
+    def stop(*_: object) -> None:
+        for number in before:
+            signal.signal(number, lambda *_: None)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:

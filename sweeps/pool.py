@@ -134,10 +134,10 @@ class Pool:
         for slot in self.slots:
             self._end(slot)
         self.selector.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        sweep(self.folder)
 
 
 def sweep(folder: Path) -> None:
-    """Kill what still runs in the clones of a driver that was killed, and remove them."""
+    """Kill what still runs in workers' clones, and remove them."""
     end_marked(folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -133,6 +133,13 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def took(seconds: float | None, stages: Sequence[str]) -> str:
+    """The time of an experiment, or where those of its stages came from that did not run."""
+    if seconds is not None:
+        return clock(seconds)
+    return "in part from the run-cache" if stages else "from the run-cache"
+
+
 def brief(params: Params) -> str:
     """Parameters in one line, by the last part of their names."""
     return " ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in params.items())

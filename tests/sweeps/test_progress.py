@@ -28,6 +28,18 @@ def test_times_as_people_say_them(seconds, said):
     assert progress.clock(seconds) == said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "stages", "said"),
+    [
+        (12.3, ["train"], "12 s"),
+        (None, ["train"], "in part from the run-cache"),
+        (None, [], "from the run-cache"),
+    ],
+)
+def test_how_an_experiment_came_about(seconds, stages, said):
+    assert progress.took(seconds, stages) == said
+
+
 def test_time_left_is_what_the_rest_takes_at_the_pace_so_far():
     assert Figures(total=10, done=3, failed=1, jobs=2, seconds=[50, 70]).left() == "about 3 min 00 s left"
     assert Figures(total=10, done=3, jobs=2).left() == ""

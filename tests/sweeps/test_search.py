@@ -3,6 +3,8 @@
 import itertools
 import json
 import signal
+import subprocess
+import time
 
 import pytest
 import yaml
@@ -264,6 +266,36 @@ def test_an_interrupt_stops_everything_and_the_study_goes_on_later(foreign, numb
     assert [trial.state for trial in foreign.trials("slow")] == ["complete"] * 3
     assert len(foreign.runs()) == 4
     assert len(foreign.experiments()) == 3
+
+
+def test_signals_while_a_search_stops_leave_nothing_running(foreign):
+    path = foreign.study("slow", strategy="grid", space={"rate": [0.1, 0.2]}, fixed={"sleep": 30})
+    process = foreign.start("run", str(path), "--no-report")
+    wait_until(lambda: len(foreign.runs()) == 2)
+    for number in itertools.cycle([signal.SIGINT, signal.SIGTERM]):
+        if process.poll() is not None:
+            break
+        process.send_signal(number)
+        time.sleep(0.002)
+    process.communicate(timeout=30)
+    assert foreign.marked() == []
+    assert not (foreign.path / ".dvc/tmp/sweeps/slow/workers").exists()
+
+
+def test_a_hangup_does_not_end_a_search_under_nohup(foreign):
+    path = foreign.study("slow", strategy="grid", space={"rate": [0.1]}, fixed={"sleep": 1})
+    process = subprocess.Popen(
+        ["nohup", *foreign.command("run", str(path), "--no-report")],
+        cwd=foreign.path,
+        env=foreign.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(foreign.runs()) == 1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert [trial.state for trial in foreign.trials("slow")] == ["complete"]
 
 
 def test_changed_code_is_noticed_said_and_kept_apart(foreign):
