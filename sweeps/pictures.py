@@ -230,6 +230,7 @@ def _rearranged(figure: Figure, axes: np.ndarray, analysis: Analysis, keys: Sequ
         other.remove()
     figure.set_layout_engine("constrained")
     grid = GridSpec(math.ceil(len(axes) / columns), columns, figure=figure)
+    numbers = [trial.index for trial in analysis.comparable]
     for place, (ax, key) in enumerate(zip(axes, sorted(keys, key=analysis.names.get), strict=True)):
         _ticks(ax, analysis, key)
         ax.set_subplotspec(grid[place // columns, place % columns])
@@ -238,6 +239,7 @@ def _rearranged(figure: Figure, axes: np.ndarray, analysis: Analysis, keys: Sequ
         ax.set_ylabel(label if first else "")
         for points in ax.collections:
             points.set_cmap("cividis")
+            points.set_clim(min(numbers), max(numbers))  # one scale, though a trial may not be in every panel
             points.set_edgecolor("0.3")
             points.set_linewidth(0.5)
         ax.tick_params(axis="x", labelsize="small")

@@ -214,6 +214,8 @@ def test_a_parameter_that_is_absent_in_some_trials_is_drawn_where_it_is(tmp_path
     having = [trial for trial in campaign.trials() if "extra" in trial.params]
     extra = next(ax for ax in shown["effects"].figure.axes if ax.get_xlabel() == "extra")
     assert 0 < len(extra.collections[0].get_offsets()) == len(having) < 10
+    panels = [ax for ax in shown["effects"].figure.axes if ax.get_xlabel()]
+    assert {points.get_clim() for ax in panels for points in ax.collections} == {(0, 9)}, "one colour for one trial"
     words = [label.get_text() for ax in shown["parallel"].figure.axes for label in ax.get_yticklabels()]
     assert "absent" in words
     assert "extra" in shown["importances"].caption
