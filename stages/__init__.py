@@ -19,6 +19,7 @@ from tonesift import params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # what PyTorch's errors say, on CPU and CUDA
 WAY_BACK = "git checkout params.yaml dvc.lock metrics && dvc checkout"
 
 
@@ -62,9 +63,11 @@ def main(stage: Callable[[argparse.Namespace], dict[str, Any]], arguments: argpa
     try:
         figures = stage(arguments)
     except (InputError, OSError) as error:
-        _record(arguments.clock, {"status": f"{name} failed: {str(error).splitlines()[0]}", "finished": _now()})
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(name, str(error), arguments.clock)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        _fail(name, "out of memory: make the network, the batches or the recordings smaller", arguments.clock)
     except KeyboardInterrupt:
         _record(arguments.clock, {"status": f"{name} interrupted", "finished": _now()})
         print(f"{name}: interrupted; back to the last commit: {WAY_BACK}", file=sys.stderr)
@@ -72,6 +75,12 @@ def main(stage: Callable[[argparse.Namespace], dict[str, Any]], arguments: argpa
     seconds = {f"{name}_seconds": round(time.perf_counter() - begin, 2)} if figures else {}
     _record(arguments.clock, {"status": "success", "finished": _now(), **seconds, **figures})
     sys.exit(0)
+
+
+def _fail(name: str, reason: str, clock: Path) -> NoReturn:
+    _record(clock, {"status": f"{name} failed: {reason.splitlines()[0]}", "finished": _now()})
+    print(f"{name}: {reason}", file=sys.stderr)
+    sys.exit(1)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -256,6 +256,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
             "model.bidirectional: a window is read from behind as well, but train.stateful carries a state on into "
             "the future: set it to false"
         )
+    found += _reach_conflicts(data, model) if data and model else []
     found += _fold_conflicts(prepare) if prepare else []
     return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
 
@@ -304,6 +305,18 @@ def _model_conflicts(model: Model) -> list[str]:
                 "but rotary positions need an even number: change it or model.num_heads"
             )
     return found
+
+
+def _reach_conflicts(data: Data, model: Model) -> list[str]:
+    """A block of the tcn whose taps lie further apart than a recording is long reads nothing but its present step."""
+    steps = max(data.samples // model.hop, 2)
+    most = (steps - 1).bit_length()
+    if model.family != "tcn" or model.kernel_size == 1 or model.num_layers <= most:
+        return []
+    return [
+        f"model.num_layers: got {model.num_layers}, but the taps of tcn's last block would lie "
+        f"2^{model.num_layers - 1} steps apart, and a recording has {steps}: set it to {most} at most"
+    ]
 
 
 def _fold_conflicts(prepare: Prepare) -> list[str]:

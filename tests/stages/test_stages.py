@@ -118,6 +118,14 @@ def test_curves_that_are_gone(copy):
     refused(copy, "evaluate", "holds no curves")
 
 
+def test_a_network_beyond_all_memory(copy):
+    copy.set({"model": {"hidden_size": 10_000_000}})  # a weight matrix of 1.6 petabytes
+    result = copy.stage("train", *PATHS["train"], check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("train: out of memory: make the network")
+    assert "Traceback" not in result.stderr
+
+
 def test_cuda_where_there_is_none(copy):
     copy.set({"train": {"device": "cuda"}})
     refused(copy, "train", "PyTorch finds no CUDA device here", CUDA_VISIBLE_DEVICES="")

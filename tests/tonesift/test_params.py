@@ -150,6 +150,15 @@ MISTAKES = [
         "model.bidirectional: got True, but family tcn has no such option: set it to false",
     ),
     (
+        {"model": {"family": "tcn", "num_layers": 40}},
+        r"model.num_layers: got 40, but the taps of tcn's last block would lie 2\^39 steps apart, and a recording has "
+        r"10000: set it to 14 at most",
+    ),
+    (
+        {"model": {"family": "tcn", "num_layers": 11, "hop": 10}},
+        r"a recording has 1000: set it to 10 at most",
+    ),
+    (
         {"model": {"family": "transformer", "model_dim": 60, "num_heads": 8}},
         r"model.model_dim: got 60, but it must be a multiple of model.num_heads \(8\)",
     ),
@@ -247,6 +256,8 @@ UNUSUAL = [
     {"model": {"model_dim": 7, "num_heads": 3}},  # an LSTM has no heads that they would have to fit
     {"model": {"family": "transformer", "model_dim": 60, "num_heads": 4, "positions": "learned"}},
     {"model": {"family": "gru", "bidirectional": True, "layer_norm": True, "recurrent_dropout": 0.9}},
+    {"model": {"family": "tcn", "num_layers": 14}},  # 2^13 steps apart, in a recording of 10000
+    {"model": {"family": "tcn", "num_layers": 40, "kernel_size": 1}},
     {"model": {"family": "tcn", "layer_norm": True, "kernel_size": 1}, "train": {"stateful": True}},
     {"train": {"ensemble": 3, "layer_decay": 0.5, "gradient_noise": 1.0, "shortest": 0.01, "any_start": True}},
 ]
