@@ -102,7 +102,7 @@ def r2(row: Row) -> list[str]:
 
 def losses(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     """Loss on validation windows and R^2 on test: claimed, measured, the best possible."""
-    header = ("claimed loss", "measured loss", "best possible", "measured R²", "best possible")
+    header = ("claimed loss", "measured loss", "best possible loss", "measured R²", "best possible R²")
 
     def cells(row: Row) -> list[str]:
         r2, best = float(row[f"{TEST}.r2"]), float(row[LIMIT])
