@@ -144,7 +144,7 @@ class Foreign(Workspace):
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 45) -> object:
+def wait_until(condition: Callable[[], object], seconds: float = 90) -> object:
     """The condition's value once it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -73,7 +73,7 @@ class Server(ABC):
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment()
             )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 socket.create_connection((HOST, self.port), timeout=1).close()

@@ -115,7 +115,7 @@ def whole(foreign: Foreign, cluster: Nodes, store: WebDav) -> None:
     for commit in commits.values():
         lock = YAML(typ="safe").load(foreign.run("git", "show", f"{commit}:ml/dvc.lock").stdout)
         assert {out["md5"] for out in lock["stages"]["fit"]["outs"] if out["path"] == "weights.bin"} <= stored
-    wait_until(lambda: not any(node.clones() for node in cluster.nodes), 30)
+    wait_until(lambda: not any(node.clones() for node in cluster.nodes), 90)
     assert left_over(cluster) == []
     assert not list(foreign.path.glob(".dvc/tmp/sweeps/grid/workers"))
 
@@ -176,7 +176,7 @@ def test_a_node_that_dies_in_mid_trial_costs_no_trial_and_another_may_join(forei
     victim = cluster.nodes[0]
     before = runs(victim)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
-    wait_until(lambda: runs(victim) > before, 60)
+    wait_until(lambda: runs(victim) > before, 120)
     victim.kill()
     let_in(cluster.add(), store).start()
     said, _ = process.communicate(timeout=120)
@@ -191,11 +191,11 @@ def test_a_killed_driver_leaves_nothing_behind_and_the_next_goes_on(foreign, clu
     path = study(foreign, fixed={"sleep": 2})
     before = sum(runs(node) for node in cluster.nodes)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
-    wait_until(lambda: len(references(foreign, "../git remote.git")) >= 1, 60)
+    wait_until(lambda: len(references(foreign, "../git remote.git")) >= 1, 120)
     process.kill()
     process.communicate()
-    wait_until(lambda: not left_over(cluster), 30)
-    wait_until(lambda: not any(node.clones() for node in cluster.nodes), 30)
+    wait_until(lambda: not left_over(cluster), 90)
+    wait_until(lambda: not any(node.clones() for node in cluster.nodes), 90)
     there = references(foreign, "../git remote.git")
     for name in references(foreign):  # as if none had been fetched
         foreign.run("git", "update-ref", "-d", name)
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(foreign, cluster, store)
     path = study(foreign, fixed={"sleep": 1})
     before = sum(runs(node) for node in cluster.nodes)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
-    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before, 60)
+    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before, 120)
     store.stop()
     try:
         time.sleep(5)  # every stage under way has ended by then
@@ -237,7 +237,7 @@ def test_a_store_that_stays_away_fails_the_trial_with_the_reason(foreign, cluste
     path = study(foreign, space={"model.width": [3]}, fixed={"sleep": 2})
     before = sum(runs(node) for node in cluster.nodes)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report", "--patience", "3s")
-    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before, 60)
+    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before, 120)
     store.stop()
     try:
         said, _ = process.communicate(timeout=120)
@@ -256,12 +256,12 @@ def test_interrupted_it_leaves_the_cluster_and_goes_on_later(foreign, cluster):
     path = study(foreign, fixed={"sleep": 60}, jobs=1)
     before = sum(runs(node) for node in cluster.nodes)
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
-    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before + 1, 60)
+    wait_until(lambda: sum(runs(node) for node in cluster.nodes) > before + 1, 120)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "the same command goes on from here" in said
-    wait_until(lambda: not left_over(cluster), 30)
+    wait_until(lambda: not left_over(cluster), 90)
 
 
 # Ray's head starts a process for every client; where that fails, as on a busy machine it may, Ray says so like this.
@@ -325,7 +325,7 @@ def test_a_cluster_of_its_own_on_this_machine(foreign, cluster, tmp_path):
     ).exists()  # such as a token that later clusters would ask for
     assert [trial.state for trial in foreign.trials("grid")] == ["complete"] * len(WIDTHS)
     assert len(references(foreign)) == len(WIDTHS)
-    wait_until(lambda: not list((tmp_path / "cache").glob("sweeps/*/clones/*")), 30)
+    wait_until(lambda: not list((tmp_path / "cache").glob("sweeps/*/clones/*")), 90)
 
 
 def test_where_ray_could_not_start_is_said(foreign, tmp_path):
@@ -384,7 +384,7 @@ def test_a_cluster_that_is_gone_is_said_and_nothing_is_lost(foreign, cluster):
     """The last test, since it needs the head killed."""
     path = study(foreign, fixed={"sleep": 2})
     process = foreign.start("run", path, "--ray", cluster.address, "--no-report")
-    wait_until(lambda: len(references(foreign)) >= 1, 60)
+    wait_until(lambda: len(references(foreign)) >= 1, 120)
     cluster.head.kill()
     said, _ = process.communicate(timeout=180)
     assert process.returncode == 2, said

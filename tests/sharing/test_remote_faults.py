@@ -59,7 +59,7 @@ def begin_push(clone, count, **changes):
 def ended(process):
     """What a process said until it came to its end, as a completed one."""
     process.send_signal(signal.SIGCONT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, output, "")
 
 
@@ -117,7 +117,7 @@ def test_a_server_that_dies_during_a_push_is_said_and_the_rest_follows_later(lar
     server.stop()
     began = time.monotonic()
     failed(ended(pushing), "Connection not open|Connection refused|Connection lost|Disconnected")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert len(server.names()) < len(large.cached())
     assert large.files() == before
     server.start()
@@ -137,7 +137,7 @@ def test_a_server_that_is_not_there_is_said_within_seconds(here, start, kind, wo
     before = here.files()
     began = time.monotonic()
     failed(here.run("dvc", "push", check=False, AWS_MAX_ATTEMPTS="1"), words)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     assert here.files() == before
 
 
@@ -157,7 +157,7 @@ def test_a_server_that_hangs_is_given_up_within_the_documented_settings(here, st
         failed(here.run("dvc", "push", check=False, AWS_MAX_ATTEMPTS="1"), words)
     finally:
         server.signal(signal.SIGCONT)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 60
     complete(here, server, server.settings)
 
 

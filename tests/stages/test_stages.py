@@ -189,7 +189,7 @@ def test_an_interrupted_stage_leaves_no_output(copy, stage, number):
         assert process.stdout.readline() == "writing\n"
         time.sleep(0.2)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -284,7 +284,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(copy):
         if not piece:
             break
         shown += piece
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     os.close(leader)
     assert process.returncode == 0
     text = shown.decode()

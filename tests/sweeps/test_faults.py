@@ -96,7 +96,7 @@ def test_a_killed_stage_or_worker_does_not_cost_the_trial(foreign, victim):
     process = foreign.start("run", str(path), "--no-report")
     wait_until(lambda: len(foreign.runs()) >= 2)
     assert kill_children(process, victim)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert "killed from outside; it is run again" in said
     whole(foreign, "grid")
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_noticed_at_once(foreign):
     assert kill_children(process, lambda child: workers(child) and child.ppid() == process.pid)
     wait_until(lambda: len(foreign.runs()) == 4)  # both again, long before the first two could have ended
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert foreign.marked() == []
 
 
@@ -120,7 +120,7 @@ def test_a_stage_that_is_killed_every_time_fails_and_the_rest_go_on(foreign):
         wait_until(lambda attempt=attempt: len(foreign.runs()) == attempt)
         time.sleep(0.2)
         assert kill_children(process, stages)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "exited with -9" in said
     assert [trial.state for trial in foreign.trials("grid")] == ["complete", "failed"]

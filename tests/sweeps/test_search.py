@@ -246,7 +246,7 @@ def test_two_drivers_on_one_study(foreign):
     assert f"run by process {first.pid}" in foreign.sweeps("status", str(path)).stdout
     assert "stop it first" in foreign.sweeps("clean", str(path), check=False).stderr
     first.terminate()
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     assert first.returncode == 130
     assert len(foreign.runs()) == 2
 
@@ -257,7 +257,7 @@ def test_an_interrupt_stops_everything_and_the_study_goes_on_later(foreign, numb
     process = foreign.start("run", str(path), "--no-report")
     wait_until(lambda: len(foreign.runs()) == 2)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on from here" in said
     assert "Traceback" not in said
@@ -277,7 +277,7 @@ def test_signals_while_a_search_stops_leave_nothing_running(foreign):
             break
         process.send_signal(number)
         time.sleep(0.002)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert foreign.marked() == []
     assert not (foreign.path / ".dvc/tmp/sweeps/slow/workers").exists()
 
@@ -294,7 +294,7 @@ def test_a_hangup_does_not_end_a_search_under_nohup(foreign):
     )
     wait_until(lambda: len(foreign.runs()) == 1)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     assert [trial.state for trial in foreign.trials("slow")] == ["complete"]
 
 

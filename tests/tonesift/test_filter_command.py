@@ -48,7 +48,7 @@ def command(place, source, output, *options):
 def run(place, source, output, *options, status=0, **process):
     """A run in a process of its own."""
     done = subprocess.run(
-        command(place, source, output, *options), cwd=ROOT, text=True, capture_output=True, timeout=60, **process
+        command(place, source, output, *options), cwd=ROOT, text=True, capture_output=True, timeout=120, **process
     )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
@@ -178,7 +178,7 @@ def test_a_model_of_another_version_is_refused(place, monkeypatch):
 def test_a_full_device_behind_a_pipe_is_one_line(place):
     with Path("/dev/full").open("w") as full:
         started = subprocess.run(
-            command(place, "in.npy", "-"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            command(place, "in.npy", "-"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
         )
     assert started.returncode == 1
     assert started.stderr.splitlines()[-1] == "filter: [Errno 28] No space left on device"
@@ -218,7 +218,7 @@ def test_a_pipe_answers_hop_by_hop(place, pipe):
         send(pipe, mixture[10 * hop : 10 * hop + 10])
         found += [pipe.stdout.readline() for _ in range(10)]
     send(pipe, mixture[120:])
-    rest, errors = pipe.communicate(timeout=30)
+    rest, errors = pipe.communicate(timeout=120)
     found = np.array([[float(cell) for cell in line.split(",")] for line in [*found, *rest.splitlines()]]).T
     assert np.abs(found - expected(place)).max() < 1e-6
     assert pipe.returncode == 0
@@ -228,7 +228,7 @@ def test_a_pipe_answers_hop_by_hop(place, pipe):
 def test_a_pipe_ends_on_ctrl_c(pipe):
     assert pipe.stdout.readline() == HEADER + "\n"
     pipe.send_signal(signal.SIGINT)
-    assert pipe.wait(timeout=30) == 130
+    assert pipe.wait(timeout=120) == 130
     assert pipe.stderr.read().splitlines()[-1] == "filter: interrupted"
 
 
@@ -237,7 +237,7 @@ def test_a_pipe_ends_quietly_when_nobody_reads(pipe):
     pipe.stdout.close()
     pipe.stdout = None
     send(pipe, np.zeros(10))
-    assert pipe.wait(timeout=30) == 0
+    assert pipe.wait(timeout=120) == 0
     assert [line for line in pipe.stderr.read().splitlines() if not line.startswith("note: ")] == []
 
 
@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_no_half_file(place):
         if sorted(place.iterdir()) != before:
             break
     process.send_signal(signal.SIGINT)
-    assert "filter: interrupted" in process.communicate(timeout=30)[1]
+    assert "filter: interrupted" in process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert sorted(place.iterdir()) == before
 
@@ -281,7 +281,7 @@ def peak_memory(place, samples):
     """Peak resident memory in MB of filtering so many samples."""
     np.save(place / "in.npy", np.zeros(samples))
     started = [sys.executable, "-c", MEASURED, *command(place, "in.npy", "out.npy")[3:]]
-    done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert np.load(place / "out.npy", mmap_mode="r").shape == (TONES, samples)
     return int(done.stdout) / 1024
 
