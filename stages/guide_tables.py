@@ -30,7 +30,8 @@ TEST, LIMIT = f"{SCORES}:test", f"{SCORES}:limit.r2"
 LOSS, SECONDS = "validation.loss", "metrics/run.json:run.epoch_seconds"
 CURVE = "metrics/train/plots/metrics/validation/loss.tsv"
 EPOCHS, PATIENCES = (20, 50, 100, 200), (5, 10, 15, 20, 30)
-GUIDE = {"epochs": 50, "patience": 15}
+# Beside what a table varies: the guide's patience; but not its 50 epochs, of which no patience above 5 spares any.
+RULES = {"epochs": {"patience": 15}, "patience": {"epochs": 200}}
 SAMPLES, LENGTH, TONES, STEP = 10_000, 50, 4, 10  # of the recording; of the studies' windows
 Row = Mapping[str, str]
 
@@ -54,7 +55,7 @@ def guide_tables(arguments: argparse.Namespace) -> None:
 
 def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
     """A table by its name."""
-    if name in GUIDE:
+    if name in RULES:
         return stopping(curves(studies / "guide-epochs"), name)
     makers: dict[str, Callable[..., str]] = {
         "batch-size": seconds,
@@ -248,8 +249,7 @@ def stopping(found: Mapping[str, list[float]], name: str) -> str:
         return "*Not measured yet.*"
     body = []
     for value in EPOCHS if name == "epochs" else PATIENCES:
-        rule = {**GUIDE, name: value}
-        kept = [keep(curve, **rule) for curve in found.values()]
+        kept = [keep(curve, **RULES[name], **{name: value}) for curve in found.values()]
         run, best, loss = ([one[place] for one in kept] for place in range(3))
         body.append([str(value), mean(run, ".0f"), mean(best, ".0f"), mean(loss, ".4f")])
     return table((name, "epochs run", "epoch kept", "its validation loss"), body)
