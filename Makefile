@@ -56,7 +56,7 @@ baseline: .venv/installed  ## the guide's configuration as a study, and its comp
 	@git show "$$(git for-each-ref --sort=-creatordate --count=1 --format='%(objectname)' \
 		'refs/exps/**/baseline-000-*')":metrics/evaluate/comparison.csv > docs/baseline.csv
 
-guide: .venv/installed  ## measure the guide's tables again (three hours; goes on where it stopped) into docs/guide-tables.md
+guide: .venv/installed  ## measure the guide's tables again (hours; goes on where it stopped) into docs/guide-tables.md
 	@for study in studies/guide-*.yaml; do python -m sweeps run $$study || exit 1; done
 	@python -m stages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
 
