@@ -130,7 +130,14 @@ def splits(rows: list[Row], claims: Mapping[Any, Any]) -> str:
 
 def members(rows: list[Row], claims: Mapping[Any, Any]) -> str:
     """R^2 of networks and of their mean."""
-    header = ("claimed gain", "R², each, on average", "the best of them", "their mean", "gain", "best possible")
+    header = (
+        "claimed gain",
+        "R² of each, on average",
+        "of the best",
+        "of their averaged output",
+        "gain",
+        "best possible",
+    )
 
     def cells(row: Row) -> list[str]:
         each, best = (float(row[f"{SCORES}:members.{name}"]) for name in ("r2", "best_r2"))
