@@ -30,7 +30,7 @@ TEST, LIMIT = f"{SCORES}:test", f"{SCORES}:limit.r2"
 LOSS, SECONDS = "validation.loss", "metrics/run.json:run.epoch_seconds"
 CURVE = "metrics/train/plots/metrics/validation/loss.tsv"
 EPOCHS, PATIENCES = (20, 50, 100, 200), (5, 10, 15, 20, 30)
-# Beside what a table varies: the guide's patience; but not its 50 epochs, of which no patience above 5 spares any.
+# Beside what a table varies: the guide's patience; but not its 50 epochs, of which only a patience of 5 spares any.
 RULES = {"epochs": {"patience": 15}, "patience": {"epochs": 200}}
 SAMPLES, LENGTH, TONES, STEP = 10_000, 50, 4, 10  # of the recording; of the studies' windows
 Row = Mapping[str, str]
