@@ -138,17 +138,17 @@ def test_an_objective_that_is_not_a_number_fails_one_trial(foreign):
 
 
 def test_a_trial_that_takes_too_long_is_stopped(foreign):
-    path = foreign.study("slow", strategy="grid", space={"sleep": [0, 60]}, stop={"trial_minutes": 0.03})
+    path = foreign.study("slow", strategy="grid", space={"sleep": [0, 60]}, stop={"trial_minutes": 0.2})
     run(foreign, path, check=False)
     quick, slow = foreign.trials("slow")
     assert quick.state == "complete"
-    assert "stopped after 0.03 minutes (stop.trial_minutes)" in slow.error
+    assert "stopped after 0.2 minutes (stop.trial_minutes)" in slow.error
     assert foreign.marked() == []
 
 
 def test_the_time_allowed_ends_a_study_and_it_goes_on_later(foreign):
-    path = foreign.study("timed", strategy="grid", space={"rate": [0.1, 0.2, 0.3, 0.4]}, fixed={"sleep": 1}, jobs=1)
-    ended = run(foreign, path, "--time", "2s", check=False)
+    path = foreign.study("timed", strategy="grid", space={"rate": [0.1, 0.2, 0.3, 0.4]}, fixed={"sleep": 2}, jobs=1)
+    ended = run(foreign, path, "--time", "5s", check=False)
     assert ended.returncode == 1
     assert "ended because the time is up" in ended.stdout
     done = [trial.state for trial in foreign.trials("timed")].count("complete")

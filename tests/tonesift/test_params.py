@@ -156,7 +156,7 @@ MISTAKES = [
     ),
     (
         {"model": {"family": "tcn", "num_layers": 11, "hop": 10}},
-        r"a recording has 1000: set it to 10 at most",
+        r".*a recording has 1000: set it to 10 at most",
     ),
     (
         {"model": {"family": "transformer", "model_dim": 60, "num_heads": 8}},
