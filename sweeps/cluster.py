@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LOCAL = "local"
 FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-gc")
 ANSWER = 5.0  # seconds for a cluster's address to answer
-PAUSE = 5.0  # seconds before another attempt to connect
+CONNECTS = 5  # attempts to connect
+PAUSE = 5.0  # seconds before another one
 CHECK = 120.0  # seconds for nodes to say whether they can work
 LOOK = 2.0  # seconds between looks at the nodes
 GONE = 20.0  # seconds without an answer after which a cluster is taken for gone; Ray's own limit is 60
@@ -359,13 +360,13 @@ def _connect(address: str, jobs: int, threads: int) -> Any:
     else:
         _answers(address)
     options |= {"runtime_env": {"py_modules": [str(PACKAGE / "sweeps")]}}
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, CONNECTS + 1):
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
             break
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
             # The head starts a process for every ray:// client, which on a busy machine may fail.
-            if isinstance(error, ConnectionAbortedError) and attempt < ATTEMPTS:
+            if isinstance(error, ConnectionAbortedError) and attempt < CONNECTS:
                 time.sleep(PAUSE)
                 continue
             told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -4,15 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from threadpoolctl import threadpool_limits
 from warm import LONGEST, Warm
 
-from sweeps.worker import PRELOADED
+from sweeps.worker import PRELOADED, THREADS
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("stages", "tonesift", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
@@ -56,7 +57,12 @@ def require(program: str, package: str) -> str:
     pytest.skip(f"{program} is missing: install Debian's package {package}")
 
 
-STAGES = Warm(*(f"stages.{name}" for name in (*PATHS, "report")), "tonesift.examination")
+# Tests run side by side on few cores, and what they compute is small: they and what they start have one thread each,
+# unless a test is about threads.
+os.environ.update(dict.fromkeys(THREADS, "1"))
+threadpool_limits(1)
+# An optimiser imports torch._dynamo at its first step, which takes longer than a small training.
+STAGES = Warm(*(f"stages.{name}" for name in (*PATHS, "report")), "tonesift.examination", "torch._dynamo")
 DVC = Warm("dvc.cli", *PRELOADED)
 
 
@@ -125,7 +131,7 @@ def quiet_environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("GIT_", "DVC_", "DVCLIVE_", "PYTEST_", "MAKE", "OMP_"))
+        if not name.startswith(("GIT_", "DVC_", "DVCLIVE_", "PYTEST_", "MAKE"))
     }
     identity = {
         f"GIT_{role}_{kind}": value
@@ -171,17 +177,6 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         return workspace
 
     return make
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """What is small is not worth more threads: they would wait for each other, seconds where the processor is busy."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def test_interrupted_it_leaves_the_cluster_and_goes_on_later(foreign, cluster):
 FAILING = """
 import ray
 from sweeps import cluster
-cluster.PAUSE = 0.1
+cluster.PAUSE = 1.0
 real, left = ray.init, int(sys.argv.pop(1))
 
 def init(**options):
@@ -290,11 +290,17 @@ def as_client(foreign: Foreign, path: str, address: str, failures: int) -> subpr
     return foreign.run(interpreter, *flags, program, root, str(failures), *search, check=False)
 
 
+def client_servers(cluster: Nodes) -> str:
+    """What the head's processes for clients have written."""
+    logs = sorted(cluster.short.glob("session_latest/logs/ray_client_server*"))
+    return "\n".join(f"{log.name}:\n{log.read_text(errors='replace')}" for log in logs)
+
+
 def test_a_trial_that_needs_a_gpu_goes_where_there_is_one_and_a_client_connects_at_the_third_attempt(foreign, cluster):
     path = study(foreign, gpus=1, space={"model.width": [3, 4]})
     before = [runs(node) for node in cluster.nodes]
     done = as_client(foreign, path, cluster.client, failures=2)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + client_servers(cluster)
     ran = [runs(node) - earlier for node, earlier in zip(cluster.nodes, before, strict=True)]
     assert ran == [2 if "--num-gpus" in node.arguments else 0 for node in cluster.nodes]
 
@@ -349,7 +355,7 @@ def test_an_address_that_is_none_is_refused(foreign, address, told):
 
 
 def test_a_client_that_cannot_connect_is_told_why(foreign, cluster):
-    done = as_client(foreign, study(foreign), cluster.client, failures=3)
+    done = as_client(foreign, study(foreign), cluster.client, failures=5)
     assert done.returncode == 2
     told = f"no Ray cluster at {cluster.client}: Initialization failure from server: it did not start"
     assert done.stderr == f"sweeps: {told}\n"

@@ -13,8 +13,6 @@ import scipy.stats
 from sweeps.strategies import Past, Strategy, make
 from sweeps.studies import Study
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = {"rate": 0.01, "width": 32, "clip": None, "kind": "b", "momentum": 0.9, "sizes": [8, 8], "epochs": 50}
 SPACE = {
     "rate": {"low": 1e-4, "high": 1e-1, "log": True},

@@ -11,12 +11,18 @@ from tonesift.errors import InputError
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_workers_restore_the_number_of_threads():
-    before = torch.get_num_threads()
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_workers_restore_the_number_of_threads(two_threads):
     with compute.workers(CPU, 4) as run:
         assert torch.get_num_threads() == 1
         assert run(lambda item: (item, torch.get_num_threads()), [1, 2, 3]) == [(1, 1), (2, 1), (3, 1)]
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -49,11 +55,10 @@ def test_an_error_in_a_worker_reaches_the_caller():
         run(work, [1, 2])
 
 
-def test_the_number_of_threads_is_restored_after_an_error_too():
-    before = torch.get_num_threads()
+def test_the_number_of_threads_is_restored_after_an_error_too(two_threads):
     with pytest.raises(InputError, match="stop"), compute.workers(CPU, 2):
         raise InputError("stop")
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

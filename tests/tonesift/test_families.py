@@ -20,8 +20,6 @@ from tonesift.network import DropoutMasks
 from tonesift.sequences import scaled
 from tonesift.tonefilter import LARGEST, ToneFilter
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU, TONES, WINDOW = torch.device("cpu"), 3, 60
 BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 TURNED = {"layer_norm": True, "recurrent_dropout": 0.3, "positions": "learned"}  # options off or otherwise in SMALL

@@ -9,8 +9,6 @@ import torch
 from tonesift.families.tcn import Body
 from tonesift.network import DropoutMasks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 # with a projection where the inputs are not 6
 SHAPES = [(1, False, 4), (1, True, 6), (2, False, 6), (2, True, 4), (3, False, 4), (3, False, 6), (3, True, 4)]

@@ -11,8 +11,6 @@ from tonesift.errors import InputError
 from tonesift.families.transformer import Body
 from tonesift.network import DropoutMasks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 INPUTS, DIM, HEADS, FF = 3, 8, 2, 12
 CONTEXTS = [1, 2, 7, 40]  # less and more than the steps that attend in one call
 both = pytest.mark.parametrize("positions", ["rotary", "learned"])
