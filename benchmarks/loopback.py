@@ -69,7 +69,7 @@ class Node:
                 stderr=output,
                 start_new_session=True,
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while "Ray runtime started" not in (text := log.read_text(errors="replace")):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"ray start {' '.join(self.arguments)}:\n{text}")
