@@ -18,8 +18,7 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks import machine
-from stages import evaluate
-from tonesift import comparison, compute, examination, params, recordings, sequences, windows
+from tonesift import comparison, compute, evaluation, examination, params, recordings, sequences, windows
 from tonesift import model as models
 from tonesift.judge import Judge, Stretches
 
@@ -47,7 +46,7 @@ def network(detail: str) -> float:
     device = torch.device("cpu")
     model, facts = models.load("models/model.safetensors")
     (settings,) = params.load(Path("params.yaml"), "evaluate")
-    with compute.workers(device, evaluate.PARALLEL) as run:
+    with compute.workers(device, evaluation.PARALLEL) as run:
         ours = Judge(model, facts, settings.batch_size, run, device)
         judged, mixture = read(ours, settings)
         begin = time.perf_counter()
@@ -66,7 +65,7 @@ def read(ours: Judge, settings: params.Evaluate) -> tuple[list[tuple[sequences.S
     scaling, split = (ours.facts["center"], ours.facts["scale"]), windows.read("data/windows.h5")
     with recordings.opened("data/test.h5") as test, recordings.opened("data/train.h5") as train:
         task = comparison.make_task(test.facts, test.samples)
-        tried = evaluate.choose(ours, settings, task, (test.count, test.samples), split)
+        tried = evaluation.choose(ours, settings, task, (test.count, test.samples), split)
         sources = zip((test, train), tried, strict=True)
         judged = [(sequences.read_signals(source, *scaling, ours.device), stretches) for source, stretches in sources]
         return judged, np.stack([test.mixture(index) for index in range(test.count)])

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import commands
-from stages.evaluate import read_history
-from tonesift import card, diagnosis, params, report
+from tonesift import card, diagnosis, params, report, tables
 from tonesift import model as models
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -43,7 +42,7 @@ def write_report(arguments: argparse.Namespace) -> None:
     tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
     limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
-    found = diagnosis.diagnose(read_history(CURVES), scores, limit, sections)
+    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limit, sections)
     digest = models.digest(MODEL)
     content = report.Content(
         comparison=comparison,

@@ -13,7 +13,12 @@ from ruamel.yaml import YAML
 from threadpoolctl import threadpool_limits
 from warm import LONGEST, Warm
 
-from sweeps.worker import PRELOADED, THREADS
+from tonesift import arithmetic
+
+# Before anything imports NumPy; processes that tests start inherit it.
+arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
+
+from sweeps.worker import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("stages", "tonesift", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
@@ -27,7 +32,7 @@ SMALL = {
     },
     "prepare": {"sequence_length": 20},
     "model": {"hidden_size": 8},
-    "train": {"epochs": 2, "learning_rate": 0.01},
+    "train": {"epochs": 2, "learning_rate": 0.01, "arithmetic": "portable"},
 }
 
 # Arguments of each stage, as in dvc.yaml.

@@ -1,6 +1,16 @@
 """Networks for tests, and the section of the parameters that describes them."""
 
+import pytest
+import torch
+
+from tonesift import arithmetic
 from tonesift.model import Network
+
+HAS_BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+bfloat16 = pytest.mark.skipif(
+    not HAS_BFLOAT16 or arithmetic.chosen() == "portable",
+    reason="needs a processor with bfloat16, in native arithmetic: test_arithmetic.py runs it so",
+)
 
 SMALL = {
     "family": "lstm",

@@ -12,7 +12,7 @@ import yaml
 from conftest import PATHS, Workspace
 from foreign import wait_until
 
-from tonesift import filters, limits, recordings
+from tonesift import arithmetic, filters, limits, recordings
 from tonesift import model as models
 
 NEW_BITS = "metrics/run.json"
@@ -79,24 +79,9 @@ def test_nothing_changed_means_nothing_runs(built):
     assert built.read(NEW_BITS) == before
 
 
-@pytest.mark.skipif("AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="this processor has no AVX-512")
-def test_another_instruction_set_gives_the_same_data_and_nearly_the_same_metrics(built, clone):
-    older = {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-    }
-    clone.run("dvc", "repro", **older)
-    one, other = outputs(built), outputs(clone)
-    assert {path: md5 for path, md5 in one.items() if path.startswith("data/")}.items() <= other.items()
-    assert one["models/model.safetensors"] != other["models/model.safetensors"]
-    assert metrics(clone) == pytest.approx(metrics(built), rel=1e-3, abs=1e-3)
-
-
 def test_the_model_names_its_build_and_the_clock_names_the_model(built):
     _, facts = models.load(built.path / "models" / "model.safetensors")
-    assert facts["build"] == models.build_facts()
+    assert facts["build"] == arithmetic.facts()
     assert facts["frequencies"] == [2.0, 5.0]
     run = json.loads(built.read(NEW_BITS))["run"]
     assert run["status"] == "success"
@@ -377,7 +362,7 @@ def test_carried_settings_that_do_not_go_together_are_refused_by_the_first_stage
 
 
 def test_a_processor_without_bfloat16_refuses_it(spoilt):
-    spoilt.set({"train": {"precision": "bfloat16"}})
+    spoilt.set({"train": {"precision": "bfloat16", "arithmetic": "native"}})
     program = (
         "import runpy, sys, torch; torch.cpu.get_capabilities = dict; sys.argv = ['stage', *sys.argv[1:]]; "
         "runpy.run_module('stages.train', run_name='__main__')"

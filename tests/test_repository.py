@@ -148,6 +148,11 @@ def test_the_model_card_is_that_of_the_committed_figures():
     assert model["md5"][:12] in text
 
 
+def test_the_readme_names_the_committed_models_digest():
+    model = next(out for out in LOCK["train"]["outs"] if out["path"] == "models/model.safetensors")
+    assert f"`{model['md5']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_ray_cluster_file_is_one_that_ray_takes():
     from ray.autoscaler._private.util import prepare_config, validate_config
 

@@ -169,8 +169,14 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         f"{settings['learning_rate']:g}, batches of {settings['batch_size']}, weight decay "
         f"{settings['weight_decay']:g}, at most {settings['epochs']} epochs. Kept is {kept}: validation loss "
         f"{validation['loss']:.4g} (R² {validation['r2']:.3f}), training loss {train['loss']:.4g} as it learnt.",
-        f"Made with PyTorch {build['torch']} on a processor of the kind {build['processor']}; seed {settings['seed']}.",
+        f"Made with PyTorch {build['torch']}, {_arithmetic(build)}; seed {settings['seed']}.",
     ]
+
+
+def _arithmetic(build: Mapping[str, str]) -> str:
+    if build["arithmetic"] == "portable":
+        return "in portable arithmetic: the same bits on every x86-64 processor with AVX2"
+    return f"in the native arithmetic of a processor of the kind {build['processor']}"
 
 
 def _figures(facts: Mapping[str, Any], rows: Sequence[Row], comparison: Sequence[Row]) -> list[str]:

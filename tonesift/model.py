@@ -9,7 +9,6 @@ A model file is safetensors with one metadata entry, JSON with sorted keys: the 
 
 import hashlib
 import json
-import platform
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
-from tonesift.network import Body, DropoutMasks, State, draw_uniform
+from tonesift.network import Body, DropoutMasks, Linear, State, draw_uniform
 
 FORMAT = "tonesift model"
 VERSION = 3
@@ -64,7 +63,7 @@ class Network(nn.Module):
         self.inputs = hop + (tones if self.selects else 0)
         self.outputs = hop * (1 if self.selects else tones)
         self.body = make_body(family, self.inputs, options)
-        self.head = nn.Linear(self.body.width, self.outputs)
+        self.head = Linear(self.body.width, self.outputs)
 
     @property
     def label(self) -> str:
@@ -172,17 +171,16 @@ class Ensemble(nn.Module):
 Model = Network | Ensemble
 
 
+def count(model: Model) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def build(facts: dict[str, Any]) -> Model:
     """Network, or ensemble, of a model file's facts, its weights not set."""
     count = facts["train"]["ensemble"]
     networks = [Network(len(facts["frequencies"]), **facts["model"]) for _ in range(count)]
     return networks[0] if count == 1 else Ensemble(networks)
-
-
-def build_facts() -> dict[str, str]:
-    """What decides the bits of a training run beyond its parameters: PyTorch's build and the kind of processor."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "processor": f"{platform.machine()} {capability}"}
 
 
 def save(path: str | Path, model: Model, facts: dict[str, Any]) -> str:

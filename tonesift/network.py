@@ -10,11 +10,14 @@ two threads train.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from tonesift import arithmetic
 
 State = list[Tensor]  # each (..., B, ...) with the sequences in dimension 1
 
@@ -66,6 +69,52 @@ def draw_uniform(parameters: list[nn.Parameter], bound: float, generator: torch.
     with torch.no_grad():
         for parameter in parameters:
             parameter.uniform_(-bound, bound, generator=generator)
+
+
+class Linear(nn.Linear):
+    """PyTorch's linear layer, through `product`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map inputs (..., in_features) to (..., out_features)."""
+        return product(inputs, self.weight, self.bias)
+
+
+def product(inputs: Tensor, weight: Tensor, start: Tensor) -> Tensor:
+    """Inputs (..., I) times the transposed weight (O, I), added to where the sums start: (O,), or a value for each.
+
+    Notes
+    -----
+    In portable arithmetic oneDNN computes it: on AVX2 in a third of the time that MKL's portable code takes. PyTorch
+    itself calls it so from compiled graphs only, which do not learn, so the gradient is ours.
+    """
+    plain = inputs.device.type == "cpu" and inputs.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if plain and arithmetic.chosen() == "portable":
+        return _Product.apply(inputs, weight, start)
+    return nn.functional.linear(inputs, weight, start) if start.dim() == 1 else torch.addmm(start, inputs, weight.T)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, inputs: Tensor, weight: Tensor, start: Tensor) -> Tensor:
+        context.save_for_backward(inputs, weight)
+        context.shared = start.dim() == 1
+        if context.shared:
+            return torch.ops.mkldnn._linear_pointwise(inputs, weight, start, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise.binary(inputs, start, weight, None, "add")
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight = context.saved_tensors
+        wanted, rows = context.needs_input_grad, gradient.flatten(0, -2)
+        return (
+            _plain_product(gradient, weight.T) if wanted[0] else None,
+            _plain_product(rows.T, inputs.flatten(0, -2).T) if wanted[1] else None,
+            (rows.sum(0) if context.shared else gradient) if wanted[2] else None,
+        )
+
+
+def _plain_product(rows: Tensor, weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
 
 
 class Body(nn.Module, ABC):

@@ -159,7 +159,12 @@ class Train(Section):
     shards: Count = _field(
         "pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits"
     )
-    device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one; only cpu gives the same bits")
+    arithmetic: Literal["portable", "native"] = _field(
+        "portable: the same bits on every x86-64 processor with AVX2; native: the quickest code of this processor"
+    )
+    device: Literal["cpu", "cuda", "auto"] = _field(
+        "auto: cuda where there is one and arithmetic is native; only cpu gives the same bits"
+    )
 
 
 class Evaluate(Section):
@@ -257,6 +262,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
             "the future: set it to false"
         )
     found += _reach_conflicts(data, model) if data and model else []
+    found += _portable_conflicts(train) if train else []
     found += _fold_conflicts(prepare) if prepare else []
     return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
 
@@ -305,6 +311,19 @@ def _model_conflicts(model: Model) -> list[str]:
                 "but rotary positions need an even number: change it or model.num_heads"
             )
     return found
+
+
+def _portable_conflicts(train: Train) -> list[str]:
+    """What computes differently on different processors."""
+    if train.arithmetic != "portable":
+        return []
+    elsewhere = {"precision": "bfloat16", "device": "cuda", "fused": False}
+    return [
+        f"train.{name}: got {value!r}, which gives other bits on other processors, but train.arithmetic is "
+        "'portable': set that to native"
+        for name, value in elsewhere.items()
+        if getattr(train, name) == value
+    ]
 
 
 def _reach_conflicts(data: Data, model: Model) -> list[str]:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tonesift import params, signals
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
@@ -232,3 +233,37 @@ def _check_shapes(path: Path, file: h5py.File, facts: Facts) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0].strip("'\"")
+
+
+def draw_facts(data: params.Data, count: int, seed: int) -> Facts:
+    """Facts of a set, its phases and amplitudes (count, K) as listed (task fixed) or drawn (task general)."""
+    tones = len(data.frequencies)
+    if data.task == "fixed":
+        phases, amplitudes = np.tile(data.phases, (count, 1)), np.tile(data.amplitudes, (count, 1))
+        second_moment = float(np.mean(np.square(data.amplitudes)))
+    else:
+        phases = np.stack([signals.draw_phases(signals.stream(seed, "phases", i), tones) for i in range(count)])
+        drawn = [
+            signals.draw_amplitudes(signals.stream(seed, "amplitudes", i), tones, *data.amplitude_range)
+            for i in range(count)
+        ]
+        amplitudes = np.stack(drawn)
+        second_moment = signals.uniform_second_moment(*data.amplitude_range)
+    return Facts(
+        sampling_rate=data.sampling_rate,
+        frequencies=tuple(data.frequencies),
+        phases=phases,
+        amplitudes=amplitudes,
+        second_moment=second_moment,
+        noise_std=data.noise_std,
+        task=data.task,
+        seed=seed,
+    )
+
+
+def make(data: params.Data, facts: Facts) -> Iterator[tuple[NDArray, NDArray]]:
+    """Mixture (N,) and tones (K, N) of each recording in turn."""
+    for index, (phases, amplitudes) in enumerate(zip(facts.phases, facts.amplitudes, strict=True)):
+        each = zip(facts.frequencies, phases, amplitudes, strict=True)
+        tones = np.stack([signals.sinusoid(f, data.sampling_rate, data.samples, phase, a) for f, phase, a in each])
+        yield signals.mix(tones, data.noise_std, signals.stream(facts.seed, "noise", index)), tones

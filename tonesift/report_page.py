@@ -205,8 +205,8 @@ network is better.</p>
 <section id="reproduce"><h2>{{ reproduce.heading }}</h2>
 <p>From a copy of the repository at the same commit:</p>
 <pre tabindex="0"><code>{{ reproduce.commands | join("\n") }}</code></pre>
-<p class="soft">The same kind of processor and the same build of PyTorch give the same bits; others give nearly
-the same figures.</p>
+<p class="soft">In portable arithmetic every x86-64 processor with AVX2 makes the same bits; in native arithmetic
+another one makes nearly the same figures.</p>
 </section>
 {% endif %}
 </main>

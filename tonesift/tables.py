@@ -1,12 +1,15 @@
 """Rows for tables: dicts with the same keys, numbers to six digits, nothing where there is no figure."""
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tonesift import metrics
+from tonesift.errors import InputError
 from tonesift.metrics import Tally, rounded
 
 Table = list[dict[str, Any]]
@@ -55,3 +58,16 @@ def cells(values: Mapping[str, Any]) -> dict[str, Any]:
         name: "" if value is None else rounded(value) if isinstance(value, float) else value
         for name, value in values.items()
     }
+
+
+def read_history(folder: Path) -> dict[str, NDArray]:
+    """DVCLive's history: a column of values for each metric, by its path below `metrics`."""
+    root = folder / "metrics"
+    found = {}
+    for path in sorted(root.rglob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, delimiter="\t"))
+        found[path.relative_to(root).with_suffix("").as_posix()] = np.array([float(line[path.stem]) for line in lines])
+    if not found:
+        raise InputError(f"{root}: holds no curves: run `dvc repro train`, or `git checkout metrics`")
+    return found

@@ -9,6 +9,7 @@ Windows are kept as runs (recording, first start, count): a contiguous part of a
 even a random split stays proportional to the number of windows.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tonesift import params
 from tonesift.errors import InputError
-from tonesift.recordings import created
+from tonesift.recordings import Recordings, created
 
 FORMAT = "tonesift windows"
 VERSION = 1
@@ -241,3 +243,20 @@ def _split(file: h5py.File, attributes: dict) -> Split:
         scale=float(attributes["scale"]),
         shape=tuple(int(size) for size in attributes["shape"]),
     )
+
+
+def prepare(settings: params.Prepare, length: int, source: Recordings) -> Split:
+    """Windows of `length` samples of a set of recordings, split and with their scaling, as the parameters have it."""
+    common = (source.count, source.samples, length, settings.step_size, settings.val_split)
+    if settings.split == "random":
+        train, validation = split_random(*common, np.random.default_rng(settings.seed))
+    else:
+        fold = None if settings.fold is None else (settings.fold, settings.folds)
+        train, validation = split_blocks(*common, fold)
+    parts = []
+    for recording, group in itertools.groupby(covered(train, length, settings.step_size), key=lambda part: part[0]):
+        mixture = source.mixture(recording)
+        parts += [mixture[begin:end] for _, begin, end in group]
+    center, scale = fit_scaling(settings.scaling, parts)
+    shape = (source.count, source.samples)
+    return Split(train, validation, length, settings.step_size, center, scale, shape)

@@ -152,7 +152,7 @@ def test_streams_over_a_random_split_are_refused_before_any_work(prepared):
 
 
 def test_bfloat16_is_refused_where_the_processor_lacks_it(prepared):
-    prepared.set({"train": {"precision": "bfloat16"}})
+    prepared.set({"train": {"precision": "bfloat16", "arithmetic": "native"}})
     program = (
         "import runpy, sys, torch; torch.cpu.get_capabilities = lambda: {'avx2': True}; "
         "sys.argv = ['stages.train', *sys.argv[1:]]; runpy.run_module('stages.train', run_name='__main__')"

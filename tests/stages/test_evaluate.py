@@ -12,8 +12,7 @@ import torch
 from conftest import PATHS
 from networks import lstm
 
-from stages import evaluate
-from tonesift import comparison, windows
+from tonesift import comparison, evaluation, windows
 from tonesift.judge import Judge
 from tonesift.recordings import Facts
 
@@ -37,7 +36,7 @@ def make_task(name, samples, frequencies=(2.0, 5.0)):
 
 def chosen(task, recordings=1, samples=400, stateful=True, fold=None):
     split = make_split(recordings, samples, fold)
-    return evaluate.choose(make_judge(stateful), SETTINGS, task, (recordings, samples), split), split
+    return evaluation.choose(make_judge(stateful), SETTINGS, task, (recordings, samples), split), split
 
 
 def test_a_reset_network_is_judged_on_every_window_and_on_those_trained_on():

@@ -127,7 +127,7 @@ def test_a_network_beyond_all_memory(copy):
 
 
 def test_cuda_where_there_is_none(copy):
-    copy.set({"train": {"device": "cuda"}})
+    copy.set({"train": {"device": "cuda", "arithmetic": "native"}})
     refused(copy, "train", "PyTorch finds no CUDA device here", CUDA_VISIBLE_DEVICES="")
 
 

@@ -33,7 +33,7 @@ FACTS = {
         "seed": 1,
         "ensemble": 1,
     },
-    "build": {"torch": "2.13.0+cpu", "processor": "x86_64 AVX512"},
+    "build": {"torch": "2.13.0", "arithmetic": "native", "processor": "x86_64 AVX512"},
     "summary": {
         "best_epoch": 14,
         "step": 29,
@@ -74,7 +74,7 @@ def test_the_card_names_data_training_and_limits():
         "epoch 14 of 29",
         "validation loss 0.2296 (R² 0.543)",
         "`53b6f1bb966c…`",
-        "PyTorch 2.13.0+cpu on a processor of the kind x86_64 AVX512",
+        "PyTorch 2.13.0, in the native arithmetic of a processor of the kind x86_64 AVX512",
         "1, 3, 5 and 7 Hz at 1000 Hz",
         "reset every 50 samples** (50 ms, 5 % of a period of 1 Hz)",
         "standard deviation 0.1",

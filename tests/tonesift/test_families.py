@@ -6,7 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from networks import SMALL, network
+from networks import SMALL, bfloat16, network
 from torch import nn
 from torch.nn.functional import layer_norm
 
@@ -21,7 +21,6 @@ from tonesift.sequences import scaled
 from tonesift.tonefilter import LARGEST, ToneFilter
 
 CPU, TONES, WINDOW = torch.device("cpu"), 3, 60
-BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 TURNED = {"layer_norm": True, "recurrent_dropout": 0.3, "positions": "learned"}  # options off or otherwise in SMALL
 
 
@@ -318,7 +317,7 @@ def test_masks_drop_nothing_where_the_shares_are_zero(case):
         assert torch.equal(model(features, None, masks())[0], model(features)[0])
 
 
-@pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16")
+@bfloat16
 def test_bfloat16_is_near_float32_and_goes_on_from_its_state(model):
     features = draw(30, 4, model.inputs)
     expected, _ = run(model, features)

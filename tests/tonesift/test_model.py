@@ -187,12 +187,6 @@ def test_the_same_model_is_the_same_file(model, tmp_path):
     assert len(digests) == 1
 
 
-def test_build_facts_name_torch_and_the_processor():
-    facts = models.build_facts()
-    assert facts["torch"] == torch.__version__
-    assert torch.backends.cpu.get_cpu_capability() in facts["processor"]
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

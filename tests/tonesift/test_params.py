@@ -170,6 +170,14 @@ MISTAKES = [
         {"model": {"bidirectional": True}, "train": {"stateful": True}},
         "model.bidirectional: a window is read from behind as well, but train.stateful .* set it to false",
     ),
+    *(
+        (
+            {"train": {"arithmetic": "portable", name: value}},
+            f"train.{name}: got {value!r}, which gives other bits on other processors, but train.arithmetic is "
+            "'portable': set that to native",
+        )
+        for name, value in (("precision", "bfloat16"), ("device", "cuda"), ("fused", False))
+    ),
     ({"model": {"recurrent_dropout": 1.0}}, "model.recurrent_dropout: got 1.0, but input should be less than 1"),
     ({"model": {"kernel_size": 0}}, "model.kernel_size: got 0, but input should be greater than or equal to 1"),
     ({"model": {"context": 0}}, "model.context: got 0, but input should be greater than or equal to 1"),
@@ -251,7 +259,9 @@ UNUSUAL = [
     {"model": {"hop": 20, "conditioning": "heads"}},  # a window is exactly what validates
     {"model": {"hop": 10}, "prepare": {"sequence_length": 1000}, "data": {"train_recordings": 2}},  # a whole recording
     {"train": {"stateful": True, "fresh_noise": True, "jitter": 0, "warmup": 0, "scheduler": "one-cycle"}},
-    {"train": {"precision": "bfloat16", "fused": False}},  # whether the processor has it, training finds out
+    {
+        "train": {"precision": "bfloat16", "fused": False, "arithmetic": "native"}
+    },  # whether the processor has it, training finds out
     {"evaluate": {"streams": 1}},
     {"model": {"model_dim": 7, "num_heads": 3}},  # an LSTM has no heads that they would have to fit
     {"model": {"family": "transformer", "model_dim": 60, "num_heads": 4, "positions": "learned"}},

@@ -3,12 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from networks import lstm, network
+from networks import bfloat16, lstm, network
 from scipy import stats
 from torch import nn
 
-import stages.train
-from tonesift import compute, sequences, streams, training, windows
+from tonesift import compute, lessons, sequences, streams, training, windows
 from tonesift.errors import InputError
 from tonesift.families import FAMILIES
 from tonesift.metrics import Tally
@@ -19,7 +18,6 @@ from tonesift.sequences import Batch, Sequences, Signals
 CPU = torch.device("cpu")
 COMMON = {"epochs": 4, "grad_clip": 1.0, "patience": 10, "seed": 1, "shards": 2}
 KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]
-BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def make_model(dropout=0.2, conditioning="selector", hop=1, kind=Network):
@@ -617,7 +615,7 @@ def test_batches_of_drawn_lengths_train(signals, conditioning, hop, stateful):
     drawn = []
 
     def batches(generator):
-        lengths = stages.train.drawn_steps(0.25, 20 // hop, 20, generator)
+        lengths = lessons.drawn_steps(0.25, 20 // hop, 20, generator)
         drawn.extend(lengths)
         if stateful:
             return [reading.next(generator, length) for length in lengths]
@@ -630,13 +628,13 @@ def test_batches_of_drawn_lengths_train(signals, conditioning, hop, stateful):
 
 
 def test_lengths_are_drawn_evenly_from_a_share_of_the_longest_up():
-    draws = stages.train.drawn_steps(0.3, 25, 36_000, np.random.default_rng(1))
+    draws = lessons.drawn_steps(0.3, 25, 36_000, np.random.default_rng(1))
     found, counts = np.unique(draws, return_counts=True)
     assert found.tolist() == list(range(8, 26))  # 0.3 x 25 is 7.5
     assert stats.chisquare(counts).pvalue > 1e-3
     generator = np.random.default_rng(1)
     before = generator.bit_generator.state
-    assert stages.train.drawn_steps(1, 25, 4, generator) == [25] * 4
+    assert lessons.drawn_steps(1, 25, 4, generator) == [25] * 4
     assert generator.bit_generator.state == before  # nothing is drawn where there is nothing to choose
 
 
@@ -658,7 +656,7 @@ def test_an_ensembles_validation_is_that_of_the_mean_of_outputs(signals, conditi
     assert found.mse < np.mean(losses)  # as for every convex loss
 
 
-@pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16")
+@bfloat16
 @pytest.mark.parametrize("stateful", [False, True])
 @pytest.mark.parametrize(("conditioning", "hop"), [("selector", 1), ("heads", 4)])
 def test_bfloat16_trains_nearly_as_float32_does(signals, conditioning, hop, stateful):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tonesift import network
-from tonesift.network import DropoutMasks, State, Stream, draw_uniform, dropped, normaliser, with_bias
+from tonesift.network import DropoutMasks, Linear, State, Stream, draw_uniform, dropped, normaliser, product, with_bias
 
 ZERO, LOWEST = np.float32(0), np.float32(-np.inf)
 
@@ -66,7 +66,7 @@ class Convolution(nn.Module):
         sums = self.bias
         for tap, weight in enumerate(self.weight.unbind()):
             begin = tap * self.dilation
-            sums = torch.addmm(sums, known[begin : begin + steps].reshape(-1, channels), weight)
+            sums = product(known[begin : begin + steps].reshape(-1, channels), weight.T, sums)
         return sums.view(steps, sequences, len(self.bias)), known[steps : steps + self.reach]
 
 
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.dropout, sizes = dropout, (inputs, hidden_size)
         self.convolutions = nn.ModuleList(Convolution(size, hidden_size, kernel_size, dilation) for size in sizes)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_size) for _ in sizes) if layer_norm else None
-        self.projection = nn.Linear(inputs, hidden_size) if inputs != hidden_size else None
+        self.projection = Linear(inputs, hidden_size) if inputs != hidden_size else None
 
     def forward(self, features: Tensor, state: State | None, masks: DropoutMasks | None) -> tuple[Tensor, State]:
         """Hidden values (L, B, hidden_size) of features (L, B, inputs); the state is that of both convolutions."""

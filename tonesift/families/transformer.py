@@ -22,7 +22,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from tonesift import network
 from tonesift.errors import InputError
-from tonesift.network import DropoutMasks, State, Stream, array, draw_uniform, dropped, with_bias
+from tonesift.network import DropoutMasks, Linear, State, Stream, array, draw_uniform, dropped, with_bias
 
 FEWEST_QUERIES = 32  # steps that attend in one call, if there are so many: with a short context, calls cost the most
 SLOWEST_TURN = 10_000  # rotary: steps in which the slowest pair would turn by 1 rad, were there one more pair
@@ -110,12 +110,12 @@ class Block(nn.Module):
         super().__init__()
         self.num_heads, self.context = num_heads, context
         self.attention_norm = nn.LayerNorm(model_dim)
-        self.entering = nn.Linear(model_dim, 3 * model_dim)  # queries, keys, values
+        self.entering = Linear(model_dim, 3 * model_dim)  # queries, keys, values
         self.positions = POSITIONS[positions](context, model_dim // num_heads)
-        self.leaving = nn.Linear(model_dim, model_dim)
+        self.leaving = Linear(model_dim, model_dim)
         self.feed_norm = nn.LayerNorm(model_dim)
-        self.widening = nn.Linear(model_dim, ff_dim)
-        self.narrowing = nn.Linear(ff_dim, model_dim)
+        self.widening = Linear(model_dim, ff_dim)
+        self.narrowing = Linear(ff_dim, model_dim)
 
     def attended(self, hidden: Tensor, past: State, seen: Tensor | None) -> tuple[Tensor, State]:
         """What attention finds for each step (L, B, model_dim), and the keys and values to remember.
@@ -210,7 +210,7 @@ class Body(network.Body):
         super().__init__()
         _check(model_dim, num_heads, positions)
         self.dropout, self.width, self.context = dropout, model_dim, context
-        self.embedding = nn.Linear(inputs, model_dim)
+        self.embedding = Linear(inputs, model_dim)
         shape = (model_dim, num_heads, ff_dim, positions, context)
         self.blocks = nn.ModuleList(Block(*shape) for _ in range(num_layers))
         self.norm = nn.LayerNorm(model_dim)
