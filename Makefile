@@ -10,14 +10,24 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro report test share-test torture lint format bench baseline guide families pictures schema clean help
+NO_GIT = DVC needs a Git repository with a commit, and a zip has none: clone it, or git init && git add --all && git commit -m start
 
-repro: .venv/installed  ## rebuild what is out of date, then show the metrics
+.PHONY: repro verdict undo report test share-test torture lint format bench baseline guide families pictures schema clean help
+
+repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
+	@git rev-parse --verify --quiet HEAD >/dev/null || { echo "$(NO_GIT)"; exit 1; }
 	@dvc repro
 	@echo
 	@cat metrics/evaluate/metrics.json
 	@echo
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
+	@python -m workspace verdict || true
+
+verdict: .venv/installed  ## whether the outputs here are the committed bits, and if not, what differs
+	@python -m workspace verdict
+
+undo: .venv/installed  ## back to the last commit, whatever stopped a run: parameters, dvc.lock, metrics, data, model, pictures
+	@python -m workspace undo
 
 test: .venv/installed-test  ## run all tests
 	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)

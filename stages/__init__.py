@@ -20,7 +20,6 @@ from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # what PyTorch's errors say, on CPU and CUDA
-WAY_BACK = "git checkout params.yaml dvc.lock metrics && dvc checkout"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -70,7 +69,7 @@ def main(stage: Callable[[argparse.Namespace], dict[str, Any]], arguments: argpa
         _fail(name, "out of memory: make the network, the batches or the recordings smaller", arguments.clock)
     except KeyboardInterrupt:
         _record(arguments.clock, {"status": f"{name} interrupted", "finished": _now()})
-        print(f"{name}: interrupted; back to the last commit: {WAY_BACK}", file=sys.stderr)
+        print(f"{name}: interrupted; back to the last commit: make undo", file=sys.stderr)
         sys.exit(130)
     seconds = {f"{name}_seconds": round(time.perf_counter() - begin, 2)} if figures else {}
     _record(arguments.clock, {"status": "success", "finished": _now(), **seconds, **figures})

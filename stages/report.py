@@ -76,7 +76,7 @@ def load_params(path: Path) -> dict[str, params.Section]:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Rows of a table that stage `evaluate` wrote."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file: run `make repro`, or `git checkout metrics`")
+        raise InputError(f"{path}: no such file: run `make repro`, or `make undo`")
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -79,10 +79,11 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     folder = (repository.root / study.pipeline).parent
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment(), check=False)
     if done.returncode:
-        raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout")
+        raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout --force")
     name = list(trial.experiments.values())[-1]["name"]
     print(
         "\nReady to commit:\n  git add --update\n"
         f"  git commit --message 'Promote trial {trial.index} of study {study.name} ({name})'\n"
-        "Before that, compare: dvc metrics diff; dvc params diff. Back instead: git reset --hard && dvc checkout"
+        "Before that, compare: dvc metrics diff; dvc params diff. "
+        "Back instead: git reset --hard && dvc checkout --force"
     )

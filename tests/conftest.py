@@ -21,7 +21,7 @@ arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
 from sweeps.worker import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("stages", "tonesift", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+CODE = ("stages", "tonesift", "workspace", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = {
     "data": {
         "frequencies": [2.0, 5.0],

@@ -226,7 +226,7 @@ def load(path: str | Path) -> tuple[Model, dict[str, Any]]:
         If the file is missing, damaged, not a tonesift model or of another version.
     """
     path = Path(path)
-    remedy = "train it with `dvc repro train`, or fetch it with `dvc checkout` or `dvc pull`"
+    remedy = "train it with `dvc repro train`, or bring the committed one back with `make undo`"
     if not path.is_file():
         raise InputError(f"{path}: no such file: {remedy}")
     try:

@@ -89,7 +89,7 @@ class Recordings:
         return values
 
 
-REMEDY = "make it again with `dvc repro -f generate`, or restore it with `dvc checkout`"
+REMEDY = "make it again with `dvc repro -f generate`, or bring the committed one back with `make undo`"
 
 
 @contextmanager

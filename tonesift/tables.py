@@ -69,5 +69,5 @@ def read_history(folder: Path) -> dict[str, NDArray]:
             lines = list(csv.DictReader(file, delimiter="\t"))
         found[path.relative_to(root).with_suffix("").as_posix()] = np.array([float(line[path.stem]) for line in lines])
     if not found:
-        raise InputError(f"{root}: holds no curves: run `dvc repro train`, or `git checkout metrics`")
+        raise InputError(f"{root}: holds no curves: run `dvc repro train`, or `make undo`")
     return found

@@ -220,7 +220,7 @@ def read(path: str | Path) -> Split:
         If the file is missing, damaged, foreign or of another version.
     """
     path = Path(path)
-    remedy = "make it again with `dvc repro -f prepare`, or restore it with `dvc checkout`"
+    remedy = "make it again with `dvc repro -f prepare`, or bring the committed one back with `make undo`"
     if not path.is_file():
         raise InputError(f"{path}: no such file: {remedy}")
     try:

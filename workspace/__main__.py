@@ -1,0 +1,41 @@
+"""The workspace beside the last commit.
+
+python -m workspace verdict
+python -m workspace undo
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from workspace import undo, verdict
+from workspace.repository import WorkspaceError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m workspace", description=__doc__.splitlines()[0])
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, action, text in (
+        ("verdict", verdict.run, "say whether the outputs are the committed bits, and if not, what differs"),
+        ("undo", undo.run, "bring parameters, dvc.lock and all outputs back to the last commit"),
+    ):
+        commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(action=action)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command: 0 where the outputs are the committed bits, 1 where they are not, 2 where nothing can be told."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return chosen.action()
+    except WorkspaceError as error:
+        print(f"workspace: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("workspace: stopped; `make undo` begins again", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

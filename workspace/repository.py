@@ -1,0 +1,71 @@
+"""The edge to Git and DVC: what the last commit holds, and commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+LOCK = "dvc.lock"
+
+
+class WorkspaceError(Exception):
+    """Something that the user can mend; its text is the whole message."""
+
+
+def git(*arguments: str, check: bool = True) -> str:
+    """Standard output of a Git command, or Git's own words as an error."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise WorkspaceError("git is not installed") from error
+    if check and done.returncode:
+        raise WorkspaceError(f"git {arguments[0]}: {' '.join(done.stderr.split()) or f'gave {done.returncode}'}")
+    return done.stdout.rstrip("\n")
+
+
+def dvc(*arguments: str, quiet: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a DVC command; what it says is kept where it is to be quiet."""
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=quiet, text=True, check=False)
+
+
+def committed(path: str) -> str | None:
+    """Text of a file at the last commit; None where there is none."""
+    done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout
+
+
+def stages(text: str | None) -> dict[str, Any]:
+    """Stages of a dvc.lock by name; none where there is no readable one."""
+    try:
+        return (YAML(typ="safe", pure=True).load(text or "") or {}).get("stages") or {}
+    except (YAMLError, AttributeError):
+        return {}
+
+
+def outputs(lock: dict[str, Any]) -> dict[str, str]:
+    """MD5 of every output in a lock, by its path."""
+    return {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", [])}
+
+
+def last_commit() -> tuple[str, dict[str, Any]]:
+    """Short name of the last commit, and the stages of its dvc.lock.
+
+    Raises
+    ------
+    WorkspaceError
+        Where there is no repository, no commit or no lock, or this is not the folder that they belong to.
+    """
+    if not Path("dvc.yaml").is_file():
+        raise WorkspaceError("there is no dvc.yaml here: run from the top of the repository")
+    try:
+        commit = git("rev-parse", "--short", "HEAD")
+    except WorkspaceError as error:
+        raise WorkspaceError(
+            "this is no Git repository with a commit (a zip?): clone it, or git init && git add --all && git commit"
+        ) from error
+    lock = stages(committed(LOCK))
+    if not lock:
+        raise WorkspaceError(f"commit {commit} holds no readable {LOCK}, so no outputs to compare with")
+    return commit, lock

@@ -1,0 +1,89 @@
+"""Whether the outputs here are the committed bits, from the two locks alone: Git's and the workspace's.
+
+`dvc.lock` holds the MD5 of every output, and Git the lock of every commit, so there is nothing to keep by hand. Where
+they differ, so does something that decides them: parameters, code, or what the run's clock file says of the machine.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from workspace.repository import LOCK, WorkspaceError, committed, dvc, git, last_commit, outputs, stages
+
+CLOCK = "metrics/run.json"
+MACHINE = ("arithmetic", "torch", "processor")
+
+
+def run() -> int:
+    """Print the verdict; 0 if all outputs are as committed."""
+    commit, before = last_commit()
+    now = stages(Path(LOCK).read_text(encoding="utf-8") if Path(LOCK).is_file() else "")
+    ours, theirs = outputs(now), outputs(before)
+    differing = sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path)) or unlike_lock()
+    if not differing:
+        print(f"The committed bits: all {len(theirs)} outputs are as dvc.lock has them at {commit}.")
+    else:
+        print(f"Not the committed bits: {len(differing)} of {len(theirs)} outputs differ from dvc.lock at {commit}:")
+        print(f"  {', '.join(differing)}")
+        print("What differs with them:")
+        print(*(f"  {reason}" for reason in reasons(before, now)), sep="\n")
+        print("Back to the committed ones: make undo")
+    if git("rev-parse", "--is-shallow-repository", check=False) == "true":
+        print("A shallow clone: diffs reach no older commit before `git fetch --unshallow`.")
+    return 1 if differing else 0
+
+
+def unlike_lock() -> list[str]:
+    """Outputs that the workspace or DVC's cache lacks as the workspace's lock has them."""
+    done = dvc("status", "--json")
+    if done.returncode:
+        raise WorkspaceError(f"dvc status: {' '.join(done.stderr.split())}")
+    changed = json.loads(done.stdout)
+    found = [part.get("changed outs", {}) for parts in changed.values() for part in parts if isinstance(part, dict)]
+    return sorted({path for outs in found for path in outs})
+
+
+def reasons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What decides outputs and is not as it was at the commit, a line each."""
+    made = set(outputs(before)) | set(outputs(now))
+    found = []
+    for name in before | now:
+        one, other = (lock.get(name, {}) for lock in (before, now))
+        found += [f"{key}: {old!r} -> {new!r}" for key, old, new in changes(parameters(one), parameters(other))]
+        code = [
+            {dep["path"]: dep.get("md5") for dep in stage.get("deps", []) if dep["path"] not in made}
+            for stage in (one, other)
+        ]
+        found += [path for path, _, _ in changes(*code)]
+        if one.get("cmd") != other.get("cmd"):
+            found.append(f"the command of stage {name}")
+    then, here = machine(committed(CLOCK)), machine(Path(CLOCK).read_text("utf-8") if Path(CLOCK).is_file() else None)
+    found += [f"{key}: {old} -> {new}" for key, old, new in changes(then, here)]
+    return list(dict.fromkeys(found)) or ["nothing that is known: outputs were changed, or are missing"]
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Keys whose values differ, with both."""
+    return [(key, before.get(key), now.get(key)) for key in before | now if before.get(key) != now.get(key)]
+
+
+def parameters(stage: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a stage in a lock, by keys with dots."""
+    return {key: value for file in stage.get("params", {}).values() for key, value in flat(file).items()}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Mappings in each other as one, its keys joined by dots."""
+    found = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def machine(text: str | None) -> dict[str, str]:
+    """What a clock file says of the machine that trained."""
+    try:
+        run = json.loads(text or "")["run"]
+        return {key: run[key] for key in MACHINE if key in run}
+    except (ValueError, KeyError, TypeError):
+        return {}
