@@ -51,6 +51,7 @@ report: .venv/installed  ## write plots/report.html and models/README.md, and sa
 	@python -m stages.report plots/report.html models/README.md
 
 bench: .venv/installed-scale  ## measure what the README says about speed (about forty minutes)
+	@python -m benchmarks.arithmetic
 	@python -m benchmarks.training
 	@python -m benchmarks.training time
 	@python -m benchmarks.data

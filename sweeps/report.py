@@ -287,7 +287,7 @@ def _commands(analysis: Analysis, campaign: Campaign) -> list[str]:
     file = campaign.facts.get("file", f"studies/{analysis.study.name}.yaml")
     names = [name for trial in analysis.best[:1] for name in experiment_names(analysis, trial)[:1]]
     commands = [f"python -m sweeps run {file}  # at commit {baseline}", f"dvc exp show --rev {baseline}"]
-    return commands + [f"dvc exp apply {name}" for name in names]
+    return [*commands, *(f"dvc exp apply {name}" for name in names), f"python -m sweeps report {file}"]
 
 
 # Pages

@@ -200,18 +200,15 @@ All trials: [trials.csv](trials.csv).
 {% if pictures -%}
 ## Pictures
 
-{% for picture in pictures -%}
-![{{ picture.alt }}]({{ picture.file }})
+{{ pictures | length }} pictures are in `report.html` and beside it as PNG files. Where Git does not keep them, the last
+command below makes them again.
 
-{{ picture.caption }}
-
-{% endfor -%}
 {% endif -%}
 {% if configurations -%}
 ## {{ configuration_heading }}
 
 {% for name, content in configurations -%}
-[{{ name }}]({{ name }}):
+`{{ name }}`:
 
 ```yaml
 {{ content.rstrip() }}

@@ -60,10 +60,20 @@ def test_committed_metrics_are_those_in_the_lock():
         assert hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest() == md5
 
 
-def test_the_readme_names_only_what_exists():
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        name, _, heading = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}, target
+
+
+def test_the_readme_is_a_page_that_names_only_what_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", text):
-        assert (ROOT / target).exists(), target
+    assert len(text.splitlines()) <= 150
     rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
     names = [name for row in rows for name in re.findall(r"`([^`]+)`", row) if not name.startswith("dvc repro")]
     assert len(names) > 10
@@ -107,11 +117,11 @@ def test_analytics_are_off():
     assert "analytics = false" in (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
 
 
-def test_the_readmes_table_is_that_of_the_committed_comparisons():
+def test_the_tables_of_results_are_those_of_the_committed_comparisons():
     rows = [row for path in ("metrics/evaluate/comparison.csv", "docs/baseline.csv") for row in table(path)]
     keys = ("r2", "r2_settled", *(f"r2_tone_{number}" for number in range(1, 5)))
     figures = {(row["told"], *(f"{float(row[key]):.3f}" if row[key] else "" for key in keys)) for row in rows}
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     shown = text[text.index("| test R²") : text.index("\n\n", text.index("| test R²"))]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()[2:]]
     found = [tuple(row[1:]) for row in cells if row[1]]
@@ -123,8 +133,20 @@ def test_the_readmes_table_is_that_of_the_committed_comparisons():
     ]  # the random split, see docs/LOG.md, and the guide's claim
 
 
-def test_the_readmes_families_are_those_of_the_committed_comparison():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readmes_figures_are_those_of_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    full = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    shown = readme[readme.index("| | told") : readme.index("\n\n", readme.index("| | told"))].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
+    assert len(rows) == 5
+    for _, _, r2, settled in rows:
+        assert f"| {r2} | {settled} |".replace("|  |", "| |") in full
+    for limit in re.findall(r"(0\.\d{3}) is the best possible", readme):
+        assert f"| best possible, on average | waveforms, noise level | {limit} |" in full
+
+
+def test_the_families_told_are_those_of_the_committed_comparison():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     rows = table("docs/families.csv")
     assert {row["family"] for row in rows} <= {family.label for family in FAMILIES.values()}
     assert rows
@@ -151,6 +173,16 @@ def test_the_model_card_is_that_of_the_committed_figures():
 def test_the_readme_names_the_committed_models_digest():
     model = next(out for out in LOCK["train"]["outs"] if out["path"] == "models/model.safetensors")
     assert f"`{model['md5']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_study_of_seeds_measures_the_parameters_that_are_promoted():
+    study = READER.load(ROOT / "studies" / "fixed-seeds.yaml")
+    base = READER.load(ROOT / "studies" / study["base"])
+    for key, value in study["fixed"].items():
+        section, name = key.split(".")
+        base[section][name] = value
+    base["evaluate"]["detail"] = PARAMS["evaluate"]["detail"]
+    assert base == PARAMS
 
 
 def test_the_ray_cluster_file_is_one_that_ray_takes():
