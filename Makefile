@@ -2,6 +2,7 @@
 # Both environments are made here, in .venv, from the pinned requirements; PYTHON picks the interpreter.
 
 PYTHON ?= python3
+WORKERS = --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Modules are compiled when they are first imported: most never are.
 PIP = --quiet --disable-pip-version-check --no-compile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 NO_GIT = DVC needs a Git repository with a commit, and a zip has none: clone it, or git init && git add --all && git commit -m start
 
-.PHONY: repro verdict undo report test share-test torture lint format bench baseline guide families pictures schema clean help
+.PHONY: repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
 	@git rev-parse --verify --quiet HEAD >/dev/null || { echo "$(NO_GIT)"; exit 1; }
@@ -29,8 +30,14 @@ verdict: .venv/installed  ## whether the outputs here are the committed bits, an
 undo: .venv/installed  ## back to the last commit, whatever stopped a run: parameters, dvc.lock, metrics, data, model, pictures
 	@python -m workspace undo
 
-test: .venv/installed-test  ## run all tests
-	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+test: .venv/installed  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
+	@python -m pytest $(WORKERS) -m "not whole" --ignore tests/sharing --ignore tests/cluster $(TESTS)
+
+test-whole: .venv/installed-test  ## run the others
+	@python -m pytest $(WORKERS) -m whole $(TESTS)
+
+test-all: .venv/installed-test  ## run all tests
+	@python -m pytest $(WORKERS) $(TESTS)
 
 share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing

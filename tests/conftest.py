@@ -52,6 +52,21 @@ PATHS = {
 }
 
 
+# What takes long: `make test` leaves it out.
+WHOLE = {
+    *("cluster", "sharing", "workspace"),
+    *("test_arithmetic.py", "test_pipeline.py", "test_search.py", "test_faults.py"),
+    *("test_stages.py", "test_edges.py", "test_report_command.py", "test_carried_state.py"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by where they stand and what they take."""
+    for item in items:
+        if WHOLE & set(item.path.parts) or "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.whole)
+
+
 def require(program: str, package: str) -> str:
     """Path of a program, or a skip that says what to install; a failure where every test is required."""
     found = shutil.which(program)

@@ -185,6 +185,7 @@ def test_the_study_of_seeds_measures_the_parameters_that_are_promoted():
     assert base == PARAMS
 
 
+@pytest.mark.whole
 def test_the_ray_cluster_file_is_one_that_ray_takes():
     from ray.autoscaler._private.util import prepare_config, validate_config
 
