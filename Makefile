@@ -55,7 +55,7 @@ format: .venv/installed-dev  ## mend style and formatting where that can be done
 
 report: .venv/installed  ## write plots/report.html and models/README.md, and say what to change next
 	@dvc repro
-	@python -m stages.report plots/report.html models/README.md
+	@python -m pages.report plots/report.html models/README.md
 
 bench: .venv/installed-scale  ## measure what the README says about speed (about forty minutes)
 	@python -m benchmarks.arithmetic
@@ -76,7 +76,7 @@ baseline: .venv/installed  ## the guide's configuration as a study, and its comp
 
 guide: .venv/installed  ## measure the guide's tables again (hours; goes on where it stopped) into docs/guide-tables.md
 	@for study in studies/guide-*.yaml; do python -m sweeps run $$study || exit 1; done
-	@python -m stages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
+	@python -m pages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
 
 families: .venv/installed  ## the families side by side (an hour), and what a sample costs as a stream, into docs/families.csv
 	@for study in parameters time folds; do python -m sweeps run studies/family-$$study.yaml || exit 1; done
@@ -84,7 +84,7 @@ families: .venv/installed  ## the families side by side (an hour), and what a sa
 
 pictures: .venv/installed  ## bring the pictures the README shows to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/
-	@python -m stages.story studies/story/trials.csv docs/story.png
+	@python -m pages.story studies/story/trials.csv docs/story.png
 
 schema: .venv/installed  ## write the JSON schema of params.yaml
 	@python -m tonesift.params > params.schema.json

@@ -21,7 +21,7 @@ arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
 from sweeps.worker import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("stages", "tonesift", "workspace", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+CODE = ("pages", "stages", "tonesift", "workspace", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = {
     "data": {
         "frequencies": [2.0, 5.0],
@@ -82,7 +82,8 @@ def require(program: str, package: str) -> str:
 os.environ.update(dict.fromkeys(THREADS, "1"))
 threadpool_limits(1)
 # An optimiser imports torch._dynamo at its first step, which takes longer than a small training.
-STAGES = Warm(*(f"stages.{name}" for name in (*PATHS, "report")), "tonesift.examination", "torch._dynamo")
+LIBRARY = ("dvclive", "torch._dynamo", "tonesift.lessons", "tonesift.evaluation", "tonesift.examination")
+STAGES = Warm(*(f"stages.{name}" for name in PATHS), "pages.report", *LIBRARY)
 DVC = Warm("dvc.cli", *PRELOADED)
 
 
@@ -117,10 +118,16 @@ class Workspace:
         return checked(done) if check else done
 
     def stage(self, name: str, *arguments: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run a stage's module without DVC; in a process that starts at once unless the environment is to differ."""
+        """Run a stage without DVC."""
+        return self.module(f"stages.{name}", *arguments, check=check, **changes)
+
+    def module(
+        self, name: str, *arguments: str, check: bool = True, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a module, in a process that starts at once unless the environment is to differ."""
         if changes:
-            return self.run("python", "-m", f"stages.{name}", *arguments, check=check, **changes)
-        done = STAGES.run(f"stages.{name}", *arguments, cwd=self.path, environment=self.environment)
+            return self.run("python", "-m", name, *arguments, check=check, **changes)
+        done = STAGES.run(name, *arguments, cwd=self.path, environment=self.environment)
         return checked(done) if check else done
 
     def set(self, values: dict[str, dict]) -> None:

@@ -315,7 +315,7 @@ def test_carried_scores_only_gives_the_same_figures(spoilt):
 
 def test_carried_the_report_tells_of_the_state(carried, tmp_path):
     page, card = tmp_path / "report.html", tmp_path / "card.md"
-    carried.stage("report", str(page), str(card))
+    carried.module("pages.report", str(page), str(card))
     assert "after 1 s" in page.read_text(encoding="utf-8")
     text = card.read_text(encoding="utf-8")
     for words in ("the state carried on", "The noise was drawn anew at every reading", "all the past", "after 1 s"):

@@ -20,6 +20,16 @@ from tonesift.families import FAMILIES
 READER = YAML(typ="safe")  # YAML 1.2, as DVC writes it
 STAGES = READER.load(ROOT / "dvc.yaml")["stages"]
 LOCK = READER.load(ROOT / "dvc.lock")["stages"]
+# What each folder of code may import beside itself; `tests` may import all of them.
+FOLDERS = {
+    "tonesift": set(),
+    "stages": {"tonesift"},
+    "pages": {"tonesift"},
+    "sweeps": set(),
+    "sharing": set(),
+    "workspace": set(),
+    "benchmarks": {"tonesift", "sweeps", "sharing", "stages"},
+}
 PARAMS = READER.load(ROOT / "params.yaml")
 
 
@@ -94,16 +104,26 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
     known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
     known |= {"clones", "conftest", "foreign", "ledgers", "networks", "random_models", "servers", "tiny", "warm"}
-    known |= {"stages", "tonesift", "sweeps", "sharing", "benchmarks"}
+    known |= set(FOLDERS)
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)
-        if relative.parts[0] not in ("stages", "tonesift", "sweeps", "sharing", "benchmarks", "tests"):
+        if relative.parts[0] not in (*FOLDERS, "tests"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert name.split(".")[0] in known | sys.stdlib_module_names, f"{name} in {relative}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_what_it_may(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            tops = {name.split(".")[0] for name in names} & FOLDERS.keys()
+            assert tops <= FOLDERS[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(tops)}"
 
 
 def test_git_holds_no_large_and_no_generated_file():

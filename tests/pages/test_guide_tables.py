@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from tiny import Tiny
 
-from stages import guide_tables
+from pages import guide_tables
 from tonesift.errors import InputError
 
 TEST, LIMIT = guide_tables.TEST, guide_tables.LIMIT
@@ -207,7 +207,7 @@ def test_what_makes_no_table_is_one_clear_line(tmp_path, rows, claims, message):
 
 def test_the_command_says_a_mistake_in_one_line_and_writes_nothing_else(tmp_path):
     paths = [str(tmp_path / name) for name in ("studies", "claims.yaml", "page.md")]
-    command = [sys.executable, "-m", "stages.guide_tables", *paths]
+    command = [sys.executable, "-m", "pages.guide_tables", *paths]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"guide_tables: {paths[2]}: no such file: run from the top of the repository\n"

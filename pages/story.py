@@ -1,6 +1,6 @@
 """The picture of how far each step got, from the table of study `story`; not a stage, `make pictures` runs it.
 
-python -m stages.story studies/story/trials.csv docs/story.png
+python -m pages.story studies/story/trials.csv docs/story.png
 """
 
 import argparse
@@ -8,7 +8,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from stages import commands
+from pages import shell
 from tonesift import figures
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -36,7 +36,7 @@ def point(row: dict[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command = commands.parser(__doc__)
+    command = shell.parser(__doc__)
     command.add_argument("table", type=Path, help="the study's trials")
     command.add_argument("picture", type=Path, help="where to draw it, PNG")
-    commands.main(story, command.parse_args())
+    shell.main(story, command.parse_args())

@@ -1,6 +1,6 @@
 """The report and the model card, made from what the pipeline wrote; not a stage of it, `make report` runs it.
 
-python -m stages.report plots/report.html models/README.md
+python -m pages.report plots/report.html models/README.md
 """
 
 import argparse
@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from stages import commands
+from pages import shell
 from tonesift import card, diagnosis, params, report, tables
 from tonesift import model as models
 from tonesift.atomic import replacing
@@ -98,7 +98,7 @@ def write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    command = commands.parser(__doc__)
+    command = shell.parser(__doc__)
     command.add_argument("page", type=Path, help="where to write the report, HTML")
     command.add_argument("card", type=Path, help="where to write the model card, Markdown")
-    commands.main(write_report, command.parse_args())
+    shell.main(write_report, command.parse_args())

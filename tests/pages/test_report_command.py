@@ -11,7 +11,7 @@ def built(make_workspace):
     """A workspace in which the pipeline and the report have run."""
     workspace = make_workspace("reported on")
     workspace.run("dvc", "repro")
-    workspace.said = workspace.stage("report", "plots/report.html", "models/README.md").stdout
+    workspace.said = workspace.module("pages.report", "plots/report.html", "models/README.md").stdout
     return workspace
 
 
@@ -35,7 +35,7 @@ def test_the_report_after_scores_only_leaves_out_what_there_is_not(built, tmp_pa
     copy = type(built)(path, built.environment)
     copy.set({"evaluate": {"detail": "scores"}})
     copy.run("dvc", "repro")
-    copy.stage("report", "plots/report.html", "models/README.md")
+    copy.module("pages.report", "plots/report.html", "models/README.md")
     page = copy.read("plots/report.html")
     assert "data:image/png" not in page
     assert "Uncertainty" not in page
@@ -44,7 +44,7 @@ def test_the_report_after_scores_only_leaves_out_what_there_is_not(built, tmp_pa
 
 def test_without_outputs_it_says_what_to_run(make_workspace):
     workspace = make_workspace("empty")
-    failed = workspace.stage("report", "plots/report.html", "models/README.md", check=False)
+    failed = workspace.module("pages.report", "plots/report.html", "models/README.md", check=False)
     assert failed.returncode == 1
     assert re.search(r"models/model\.safetensors: no such file: train it with `dvc repro train`", failed.stderr)
     assert "Traceback" not in failed.stderr

@@ -1,6 +1,6 @@
 """The guide's tables beside what was measured, written into `docs/guide-tables.md`; not a stage, `make guide` runs it.
 
-python -m stages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
+python -m pages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
 
 The page is prose with places for tables between `<!-- table: NAME -->` and `<!-- end -->`; only what stands there is
 written. Each table comes from the committed results of a study, `studies/guide-NAME/trials.csv`, so the page can be
@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages import commands
+from pages import shell
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
@@ -279,8 +279,8 @@ def mean(values: list[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    command = commands.parser(__doc__)
+    command = shell.parser(__doc__)
     command.add_argument("studies", type=Path, help="folder of the studies")
     command.add_argument("claims", type=Path, help="what the guide claims, YAML")
     command.add_argument("page", type=Path, help="page to write the tables into")
-    commands.main(guide_tables, command.parse_args())
+    shell.main(guide_tables, command.parse_args())

@@ -1,0 +1,1 @@
+"""Pages and pictures made from what the pipeline and studies left; no stages of it."""
