@@ -37,7 +37,7 @@ def serve(subject: str, side: str) -> None:
 def measured(subject: str) -> Iterator[float]:
     """Seconds a step of a family, of the guide's configuration or of the plain script, round by round."""
     from benchmarks import families, training
-    from tonesift import sequences
+    from tonesift.learning import sequences
 
     if subject in ("guide", "plain"):
         for (seconds,) in training.SIDES["ours" if subject == "guide" else "plain"](2 * STEPS):

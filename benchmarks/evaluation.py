@@ -18,9 +18,13 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks import machine
-from tonesift import comparison, compute, evaluation, examination, params, recordings, sequences, windows
-from tonesift import model as models
-from tonesift.judge import Judge, Stretches
+from tonesift import compute, params
+from tonesift.data import recordings, windows
+from tonesift.evaluation import comparison, evaluation
+from tonesift.evaluation.judge import Judge, Stretches
+from tonesift.examination import examination, whole
+from tonesift.learning import sequences
+from tonesift.networks import model as models
 
 ROUNDS = 5
 WANTED = {"full": 30, "scores": 3}
@@ -46,7 +50,7 @@ def network(detail: str) -> float:
     device = torch.device("cpu")
     model, facts = models.load("models/model.safetensors")
     (settings,) = params.load(Path("params.yaml"), "evaluate")
-    with compute.workers(device, evaluation.PARALLEL) as run:
+    with compute.workers(device, whole.PARALLEL) as run:
         ours = Judge(model, facts, settings.batch_size, run, device)
         judged, mixture = read(ours, settings)
         begin = time.perf_counter()

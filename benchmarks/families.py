@@ -20,10 +20,10 @@ from ruamel.yaml import YAML
 from benchmarks import machine
 from benchmarks.streaming import FREQUENCIES, RATE, round_of
 from benchmarks.training import NOISE_STD, our_step, read_signals, seconds_a_step, stream_batches
-from tonesift import sequences
 from tonesift.atomic import replacing
-from tonesift.model import Network
-from tonesift.tonefilter import ToneFilter
+from tonesift.learning import sequences
+from tonesift.networks.model import Network
+from tonesift.streaming.tonefilter import ToneFilter
 
 PUSHES, STEPS, ROUNDS = 300, 10, 7
 TRAINING = 800  # steps of the studies' trainings

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from benchmarks import machine
-from tonesift import soundfiles
-from tonesift.model import Network
-from tonesift.tonefilter import ToneFilter
+from tonesift.networks.model import Network
+from tonesift.streaming import soundfiles
+from tonesift.streaming.tonefilter import ToneFilter
 
 FREQUENCIES, RATE, HIDDEN, LAYERS = (1.0, 3.0, 5.0, 7.0), 1000.0, 128, 2
 PUSHES, ROUNDS, MINUTES = 1000, 9, 10

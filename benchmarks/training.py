@@ -25,10 +25,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import machine
-from tonesift import metrics, sequences, signals, streams, training, windows
+from tonesift import metrics
 from tonesift.compute import Workers, workers
-from tonesift.model import Model, Network
-from tonesift.network import DropoutMasks, torch_generator
+from tonesift.data import signals, windows
+from tonesift.learning import sequences, streams, training
+from tonesift.networks.base import DropoutMasks, torch_generator
+from tonesift.networks.model import Model, Network
 
 FREQUENCIES, PHASES, NOISE_STD, SAMPLES = (1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0), 0.1, 10_000
 LENGTH, BATCH, SHARDS, VAL_SHARE = 50, 64, 2, 0.1

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pages import shell
-from tonesift import card, diagnosis, params, report, tables
-from tonesift import model as models
+from tonesift import params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+from tonesift.evaluation import tables
+from tonesift.networks import model as models
+from tonesift.reporting import card, diagnosis, page
 
 PARAMS = Path("params.yaml")
 MODEL, CURVES, TABLES = Path("models/model.safetensors"), Path("metrics/train/plots"), Path("metrics/evaluate")
@@ -44,13 +46,13 @@ def write_report(arguments: argparse.Namespace) -> None:
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
     found = diagnosis.diagnose(tables.read_history(CURVES), scores, limit, sections)
     digest = models.digest(MODEL)
-    content = report.Content(
+    content = page.Content(
         comparison=comparison,
         tones=tones,
         uncertainty=read_uncertainty(),
         diagnosis=dataclasses.asdict(found),
         pictures=[
-            report.Picture(PICTURES / f"{name}.png", caption, f"Picture: {caption}")
+            page.Picture(PICTURES / f"{name}.png", caption, f"Picture: {caption}")
             for name, caption in CAPTIONS.items()
             if (PICTURES / f"{name}.png").is_file()
         ],
@@ -58,7 +60,7 @@ def write_report(arguments: argparse.Namespace) -> None:
         origin={"model (MD5)": digest, **facts["build"]},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
     )
-    write(arguments.page, report.render(content))
+    write(arguments.page, page.render(content))
     write(arguments.card, card.render(facts, tones, comparison, digest=digest))
     print(f"Diagnosis: {found.verdict}")
     print(*found.sentences, sep="\n")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pages import shell
-from tonesift import figures
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
+from tonesift.examination import figures
 
 CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
 FILE = "metrics/evaluate/metrics.json"

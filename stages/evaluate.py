@@ -15,36 +15,39 @@ from tonesift import arithmetic
 from tonesift.atomic import replacing
 
 if TYPE_CHECKING:
-    from tonesift.evaluation import Found
-    from tonesift.examination import Examination
+    from tonesift.evaluation.evaluation import Found
+    from tonesift.examination.examination import Examination
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write metrics and tables, and with `detail: full` everything that takes longer."""
     (settings,) = stages.settings(arguments.params, "evaluate")
     arithmetic.choose("portable")
-    from tonesift import evaluation, recordings, tables, windows
-    from tonesift import model as models
+    from tonesift.data import recordings, windows
+    from tonesift.evaluation import tables
+    from tonesift.examination import whole
+    from tonesift.networks import model as models
 
     model, facts = models.load(arguments.model)
     history, split = tables.read_history(arguments.history), windows.read(arguments.windows)
     with recordings.opened(arguments.test) as test, recordings.opened(arguments.train) as train:
-        found, more, microseconds = evaluation.evaluate(model, facts, settings, split, train, test, history)
+        found, more, microseconds = whole.evaluate(model, facts, settings, split, train, test, history)
     write(arguments, found, more)
     return {"us_per_sample": round(microseconds, 3), "evaluated": models.digest(arguments.model)}
 
 
 def write(arguments: argparse.Namespace, found: "Found", more: "Examination | None") -> None:
     """Write metrics, tables and pictures, each whole or not at all."""
-    from tonesift import comparison, evaluation
+    from tonesift.evaluation import comparison, evaluation
     from tonesift.metrics import rounded
 
-    content = evaluation.summary(found, more)
-    curves = comparison.curves([*found.own, *(more.rows if more else [])], found.task)
+    others = more.rows if more else []
+    content = evaluation.summary(found, more.best_filter if more else None)
+    curves = comparison.curves([*found.own, *others], found.task)
     points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
     made = {
         "tones": found.tones,
-        "comparison": evaluation.compared(found, more),
+        "comparison": evaluation.compared(found, others),
         "context": [{"position": at, **point} for at, point in enumerate(points, 1)],
         "uncertainty": more.uncertainty if more else [],
         "paired": more.paired if more else [],

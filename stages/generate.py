@@ -16,7 +16,7 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write both sets of recordings and report their signal-to-noise ratios."""
     (data,) = stages.settings(arguments.params, "data")
     arithmetic.choose("portable")
-    from tonesift import signals
+    from tonesift.data import signals
 
     for warning in signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
@@ -27,7 +27,7 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def write(path: Path, data: params.Data, count: int, seed: int) -> None:
     """Write `count` recordings drawn from `seed`."""
-    from tonesift import recordings, signals
+    from tonesift.data import recordings, signals
 
     facts = recordings.draw_facts(data, count, seed)
     recordings.write(path, facts, data.samples, recordings.make(data, facts))

@@ -15,7 +15,7 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the split and say how large its parts are."""
     settings, hop = stages.settings(arguments.params, "prepare", "model.hop")
     arithmetic.choose("portable")
-    from tonesift import recordings, windows
+    from tonesift.data import recordings, windows
 
     with recordings.opened(arguments.recordings) as source:
         found = windows.prepare(settings, settings.sequence_length * hop, source)

@@ -20,15 +20,16 @@ from tonesift.errors import InputError
 if TYPE_CHECKING:
     from dvclive import Live
 
-    from tonesift import lessons, training
+    from tonesift.learning import lessons, training
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the model and its curves, and say what the best epoch came to."""
     model_params, settings = stages.settings(arguments.params, "model", "train")
     arithmetic.choose(settings.arithmetic)
-    from tonesift import lessons, windows
-    from tonesift import model as models
+    from tonesift.data import windows
+    from tonesift.learning import lessons
+    from tonesift.networks import model as models
 
     setup = lessons.prepare(model_params, settings, windows.read(arguments.windows), arguments.recordings)
     begin = time.perf_counter()
@@ -52,7 +53,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fit(setup: "lessons.Setup", number: int, live: "Live") -> "lessons.Member":
     """Train a network of an ensemble, by its number from 0; log every epoch, and show progress on the terminal."""
-    from tonesift import lessons
+    from tonesift.learning import lessons
 
     total = setup.settings.ensemble
     progress = Progress(setup.settings.epochs, f"network {number + 1}/{total}, " if total > 1 else "")
@@ -65,7 +66,7 @@ def log(
     epochs: "Iterable[training.Epoch]", live: "Live", prefix: str, progress: "Progress"
 ) -> tuple[dict[str, Any], int, int]:
     """Log each epoch under names that begin with the prefix; give the best one's summary, epochs run, samples seen."""
-    from tonesift.lessons import figures, scores
+    from tonesift.learning.lessons import figures, scores
 
     summary: dict[str, Any] = {}
     seen = 0
@@ -84,7 +85,7 @@ def log(
 
 def average(setup: "lessons.Setup", members: "list[lessons.Member]") -> dict[str, Any]:
     """Summary of an ensemble; says what averaging gained."""
-    from tonesift import lessons
+    from tonesift.learning import lessons
 
     summary = lessons.average(setup, members)
     loss, gain = summary["validation"]["loss"], summary["gain"]

@@ -82,7 +82,13 @@ def require(program: str, package: str) -> str:
 os.environ.update(dict.fromkeys(THREADS, "1"))
 threadpool_limits(1)
 # An optimiser imports torch._dynamo at its first step, which takes longer than a small training.
-LIBRARY = ("dvclive", "torch._dynamo", "tonesift.lessons", "tonesift.evaluation", "tonesift.examination")
+LIBRARY = (
+    "dvclive",
+    "torch._dynamo",
+    "tonesift.learning.lessons",
+    "tonesift.evaluation.evaluation",
+    "tonesift.examination.examination",
+)
 STAGES = Warm(*(f"stages.{name}" for name in PATHS), "pages.report", *LIBRARY)
 DVC = Warm("dvc.cli", *PRELOADED)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tonesift import arithmetic
-from tonesift.model import Network
+from tonesift.networks.model import Network
 
 HAS_BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 bfloat16 = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from torch import nn
 
 from tonesift import arithmetic
 from tonesift.errors import InputError
-from tonesift.network import product
+from tonesift.networks.base import product
 
 BITS = ROOT / "tests" / "bits.json"
 PROCESSORS = ("haswell", "skylake", "zen2", "zen4")

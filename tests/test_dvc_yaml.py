@@ -17,10 +17,10 @@ SECTIONS = {name: field.annotation for name, field in params.Params.model_fields
 
 # Where the library reads a section that a stage hands it.
 READERS = {
-    "generate": ["tonesift/recordings.py"],
-    "prepare": ["tonesift/windows.py"],
-    "train": ["tonesift/lessons.py"],
-    "evaluate": ["tonesift/evaluation.py"],
+    "generate": ["tonesift/data/recordings.py"],
+    "prepare": ["tonesift/data/windows.py"],
+    "train": ["tonesift/learning/lessons.py"],
+    "evaluate": ["tonesift/examination/whole.py", "tonesift/evaluation/evaluation.py"],
 }
 
 

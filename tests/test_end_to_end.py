@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from tonesift.tonefilter import ToneFilter
+from tonesift.streaming.tonefilter import ToneFilter
 
 
 def test_make_repro_change_undo_and_filter(workspace):

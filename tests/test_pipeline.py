@@ -12,8 +12,10 @@ import yaml
 from conftest import PATHS, Workspace
 from foreign import wait_until
 
-from tonesift import arithmetic, filters, limits, recordings
-from tonesift import model as models
+from tonesift import arithmetic
+from tonesift.data import recordings
+from tonesift.estimators import filters, limits
+from tonesift.networks import model as models
 
 NEW_BITS = "metrics/run.json"
 CARRIED = {  # a small network whose state is carried on

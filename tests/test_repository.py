@@ -30,6 +30,12 @@ FOLDERS = {
     "workspace": set(),
     "benchmarks": {"tonesift", "sweeps", "sharing", "stages"},
 }
+# And each room of the library: whatever stands beside them is the ground, which all may import.
+BELOW = {"tonesift": set(), "data": set(), "networks": set(), "estimators": set(), "reporting": set()}
+BELOW["learning"] = {"data", "networks"}
+BELOW["streaming"] = {"data", "networks", "learning"}
+BELOW["evaluation"] = {"data", "networks", "estimators", "learning"}
+BELOW["examination"] = {*BELOW["evaluation"], "evaluation"}
 PARAMS = READER.load(ROOT / "params.yaml")
 
 
@@ -116,14 +122,33 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
                 assert name.split(".")[0] in known | sys.stdlib_module_names, f"{name} in {relative}"
 
 
+def imports(path: Path) -> set[str]:
+    """Names of what a module imports, from a package also those of its modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_imports_only_what_it_may(folder):
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            tops = {name.split(".")[0] for name in names} & FOLDERS.keys()
-            assert tops <= FOLDERS[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(tops)}"
+        tops = {name.split(".")[0] for name in imports(path)} & FOLDERS.keys()
+        assert tops <= FOLDERS[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(tops)}"
+
+
+def test_the_library_imports_downwards_only():
+    rooms = {path.parent.name for path in (ROOT / "tonesift").glob("*/__init__.py")}
+    assert rooms == BELOW.keys() - {"tonesift"}
+    for path in (ROOT / "tonesift").rglob("*.py"):
+        room = path.parent.name
+        if path.name == "__main__.py":
+            continue  # the command line
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("tonesift.")} & rooms
+        assert used <= BELOW[room] | {room}, f"{path.relative_to(ROOT)} imports {sorted(used)}"
 
 
 def test_git_holds_no_large_and_no_generated_file():

@@ -10,21 +10,19 @@ import signal
 import sys
 from typing import NoReturn
 
-from tonesift import filter_command
 from tonesift.errors import InputError
+from tonesift.streaming import command
 
 
 def main() -> NoReturn:
     """Run the command named on the command line; a user's mistake is one line and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m tonesift", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    filter_command.add_arguments(
-        commands.add_parser("filter", help="take the tones out of a mixture, sample by sample")
-    )
+    command.add_arguments(commands.add_parser("filter", help="take the tones out of a mixture, sample by sample"))
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        filter_command.run(arguments)
+        command.run(arguments)
     except BrokenPipeError:  # whoever read the tones has had enough
         _leave(0)
     except (InputError, OSError) as error:

@@ -6,7 +6,7 @@ same code, so `portable` makes the same bits everywhere, whatever the number of 
 1.4 times as fast for an LSTM where there is AVX-512 (`make bench`).
 
 What the variables do not reach is avoided: MKL's matrix products, which its portable code takes four times as long for
-(`tonesift.network.linear`), and unfused optimisers (PyTorch's square root is MKL's, and differs between makers).
+(`tonesift.networks.base.product`), and unfused optimisers (PyTorch's square root is MKL's, and differs between makers).
 """
 
 import os

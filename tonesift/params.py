@@ -92,7 +92,7 @@ class Prepare(Section):
 class Model(Section):
     """Section `model`: the network. Every parameter is given; a family reads its own and those of every family."""
 
-    family: Literal[tuple(FAMILIES)] = _field("kind of network, a module of tonesift.families")
+    family: Literal[tuple(FAMILIES)] = _field("kind of network, a module of tonesift.networks")
     num_layers: Count = _field("layers on top of each other; blocks of transformer and tcn", (1, 6))
     dropout: Share = _field("share dropped behind each layer", (0, 0.5))
     conditioning: Literal["selector", "heads"] = _field(

@@ -9,8 +9,8 @@ import torch
 from conftest import PATHS
 from ruamel.yaml import YAML
 
-from tonesift import model as models
-from tonesift import recordings, windows
+from tonesift.data import recordings, windows
+from tonesift.networks import model as models
 
 STATEFUL = {
     "prepare": {"val_split": 0.3},

@@ -12,9 +12,10 @@ import torch
 from conftest import PATHS
 from networks import lstm
 
-from tonesift import comparison, evaluation, windows
-from tonesift.judge import Judge
-from tonesift.recordings import Facts
+from tonesift.data import windows
+from tonesift.data.recordings import Facts
+from tonesift.evaluation import comparison, evaluation
+from tonesift.evaluation.judge import Judge
 
 RATE, SETTINGS = 100.0, SimpleNamespace(streams=24)
 

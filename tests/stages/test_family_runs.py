@@ -11,12 +11,12 @@ import torch
 from conftest import PATHS
 
 from stages import evaluate, train
-from tonesift import model as models
-from tonesift import training
 from tonesift.errors import InputError
 from tonesift.families import FAMILIES
-from tonesift.network import torch_generator
-from tonesift.tonefilter import ToneFilter
+from tonesift.learning import training
+from tonesift.networks import model as models
+from tonesift.networks.base import torch_generator
+from tonesift.streaming.tonefilter import ToneFilter
 
 TINY = {"model_dim": 8, "num_heads": 2, "ff_dim": 16, "context": 6}
 CARRIED = {"stateful": True, "stream_steps": 10, "batch_size": 8, "fresh_noise": True}

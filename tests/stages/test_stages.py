@@ -243,7 +243,7 @@ def test_stages_say_what_they_are(done):
 def test_the_general_task_draws_its_own_phases_and_amplitudes(copy):
     import numpy as np
 
-    from tonesift import recordings
+    from tonesift.data import recordings
 
     copy.set({"data": {"task": "general", "train_recordings": 6, "test_recordings": 4}})
     for stage, paths in PATHS.items():

@@ -3,8 +3,9 @@
 import torch
 from networks import SMALL, lstm
 
-from tonesift import compute, streams
-from tonesift.sequences import scaled
+from tonesift import compute
+from tonesift.learning import streams
+from tonesift.learning.sequences import scaled
 
 TONES, LENGTH = 3, 60
 

@@ -7,9 +7,12 @@ import pytest
 import torch
 from networks import SMALL
 
-from tonesift import card, compute, filter_command, streams
-from tonesift import model as models
+from tonesift import compute
 from tonesift.errors import InputError
+from tonesift.learning import streams
+from tonesift.networks import model as models
+from tonesift.reporting import card
+from tonesift.streaming import command
 
 FACTS = {
     "frequencies": [1.0, 3.0, 5.0, 7.0],
@@ -213,7 +216,7 @@ def test_the_snippet_runs_and_gives_the_networks_output(facts, tmp_path, monkeyp
 def test_the_command_for_files_is_one_that_there_is():
     (line,) = re.findall(r"`python -m tonesift filter (.*)`", card.render(FACTS, [], []))
     parser = argparse.ArgumentParser(exit_on_error=False)
-    filter_command.add_arguments(parser)
+    command.add_arguments(parser)
     assert parser.parse_args(line.split()).model == Path("models/model.safetensors")
 
 

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from tonesift import comparison, filters, limits, rivals, signals
-from tonesift.recordings import Facts
+from tonesift.data import signals
+from tonesift.data.recordings import Facts
+from tonesift.estimators import filters, limits
+from tonesift.evaluation import comparison
+from tonesift.examination import rivals
 
 PHASES, AMPLITUDES = np.array([[0.0, 45.0]]), np.ones((1, 2))
 

@@ -6,8 +6,8 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from tonesift import params as parameters
-from tonesift.diagnosis import AT_LIMIT, LEAK_MARGIN, Diagnosis, diagnose
 from tonesift.errors import InputError
+from tonesift.reporting.diagnosis import AT_LIMIT, LEAK_MARGIN, Diagnosis, diagnose
 
 VARIANCE = 0.5  # of unit sines
 LIMIT = 0.6

@@ -10,15 +10,16 @@ from networks import SMALL, bfloat16, network
 from torch import nn
 from torch.nn.functional import layer_norm
 
-from tonesift import compute, params, streams
-from tonesift import model as models
-from tonesift import network as networks
+from tonesift import compute, params
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
-from tonesift.model import Ensemble
-from tonesift.network import DropoutMasks
-from tonesift.sequences import scaled
-from tonesift.tonefilter import LARGEST, ToneFilter
+from tonesift.learning import streams
+from tonesift.learning.sequences import scaled
+from tonesift.networks import base as networks
+from tonesift.networks import model as models
+from tonesift.networks.base import DropoutMasks
+from tonesift.networks.model import Ensemble
+from tonesift.streaming.tonefilter import LARGEST, ToneFilter
 
 CPU, TONES, WINDOW = torch.device("cpu"), 3, 60
 TURNED = {"layer_norm": True, "recurrent_dropout": 0.3, "positions": "learned"}  # options off or otherwise in SMALL
@@ -130,7 +131,7 @@ def assert_close(found, expected, atol=1e-5):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_a_module_whose_body_takes_what_the_table_says(family):
-    body, entry = import_module(f"tonesift.families.{family}").Body, FAMILIES[family]
+    body, entry = import_module(f"tonesift.networks.{family}").Body, FAMILIES[family]
     assert issubclass(body, networks.Body)
     taken = list(inspect.signature(body).parameters)
     assert taken[0] == "inputs"

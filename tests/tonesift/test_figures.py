@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from tonesift import comparison, examination, figures
-from tonesift.recordings import Facts
+from tonesift.data.recordings import Facts
+from tonesift.evaluation import comparison
+from tonesift.examination import examination, figures
 
 RATE = 100.0
 TIME = np.arange(400) / RATE

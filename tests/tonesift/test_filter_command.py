@@ -17,9 +17,9 @@ from random_models import TONES, batch_result, make
 from scipy import signal as dsp
 from scipy.io import wavfile
 
-from tonesift import filter_command
-from tonesift import model as models
 from tonesift.errors import InputError
+from tonesift.networks import model as models
+from tonesift.streaming import command as filtering
 
 HEADER = "1 Hz,3 Hz,5 Hz"
 
@@ -58,10 +58,10 @@ def run(place, source, output, *options, status=0, **process):
 def refused(message, place, source, output, *options):
     """A run, in this process, that must fail with one line and leave nothing."""
     parser = argparse.ArgumentParser()
-    filter_command.add_arguments(parser)
+    filtering.add_arguments(parser)
     before = sorted(place.iterdir())
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        filter_command.run(parser.parse_args([str(word) for word in command(place, source, output, *options)[4:]]))
+        filtering.run(parser.parse_args([str(word) for word in command(place, source, output, *options)[4:]]))
     assert "\n" not in str(caught.value)
     assert sorted(place.iterdir()) == before
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from tonesift import filters, limits, signals
+from tonesift.data import signals
+from tonesift.estimators import filters, limits
 
 RATE = 100.0
 FREQUENCIES = np.array([2.0, 5.0, 9.0])

@@ -3,9 +3,10 @@ import pytest
 import torch
 from networks import lstm
 
-from tonesift import compute, judge
-from tonesift.judge import Judge, Stretches
-from tonesift.sequences import Signals
+from tonesift import compute
+from tonesift.evaluation import judge
+from tonesift.evaluation.judge import Judge, Stretches
+from tonesift.learning.sequences import Signals
 
 CPU = torch.device("cpu")
 TONES, RATE, LENGTH, CENTER, SCALE = 2, 50.0, 20, 0.25, 0.5

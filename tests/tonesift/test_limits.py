@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from tonesift import limits, signals
-from tonesift.period import common_period
+from tonesift.data import signals
+from tonesift.data.period import common_period
+from tonesift.estimators import limits
 
 RATE = 20.0
 FREQUENCIES = np.array([1.0, 3.0])

@@ -7,9 +7,9 @@ from networks import SMALL, lstm
 from safetensors.torch import save_file
 from torch import nn
 
-from tonesift import model as models
 from tonesift.errors import InputError
-from tonesift.network import DropoutMasks
+from tonesift.networks import model as models
+from tonesift.networks.base import DropoutMasks
 
 FACTS = {"frequencies": [2.0, 5.0], "model": SMALL, "train": {"ensemble": 1}}
 KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tonesift.period import common_period
+from tonesift.data.period import common_period
 
 
 @pytest.mark.parametrize("tenths", [[10, 30, 50, 70], [25], [30], [1, 3], [15, 40], [7]])

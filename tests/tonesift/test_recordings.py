@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tonesift import recordings, windows
+from tonesift.data import recordings, windows
 from tonesift.errors import InputError
 
 

@@ -13,7 +13,7 @@ from conftest import require
 from selenium import webdriver
 
 from tonesift.errors import InputError
-from tonesift.report import Content, Picture, headline, render, wins
+from tonesift.reporting.page import Content, Picture, headline, render, wins
 
 VOID = {"meta", "link", "img", "br"}
 WIDTHS = (1280, 400)

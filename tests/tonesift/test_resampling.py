@@ -4,8 +4,8 @@ from random_models import batch_result, make
 from scipy import signal
 
 from tonesift.errors import InputError
-from tonesift.resampling import ResampledFilter, Resampler
-from tonesift.tonefilter import ToneFilter
+from tonesift.streaming.resampling import ResampledFilter, Resampler
+from tonesift.streaming.tonefilter import ToneFilter
 
 
 def pieces(samples, size):

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tonesift import filters, robustness
+from tonesift.data.signals import mix, sinusoid
+from tonesift.estimators import filters
+from tonesift.examination import robustness
+from tonesift.examination.robustness import Recording, curves, perturbations
 from tonesift.metrics import tally
-from tonesift.robustness import Recording, curves, perturbations
-from tonesift.signals import mix, sinusoid
 
 BASELINE = Recording((1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0), (1.0, 1.0, 1.0, 1.0), 0.1, 1000.0, 2000)
 SINGLE = Recording((2.0,), (30.0,), (1.5,), 0.2, 500.0, 1000)

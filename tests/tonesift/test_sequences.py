@@ -3,10 +3,11 @@ import pytest
 import torch
 from networks import lstm
 
-from tonesift import recordings, sequences, windows
 from tonesift.compute import workers
+from tonesift.data import recordings, windows
+from tonesift.learning import sequences
+from tonesift.learning.sequences import Batch, Sequences, Signals
 from tonesift.metrics import Tally, tally
-from tonesift.sequences import Batch, Sequences, Signals
 
 CPU = torch.device("cpu")
 KINDS = [("selector", 1), ("selector", 4), ("heads", 1), ("heads", 4)]

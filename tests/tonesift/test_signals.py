@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tonesift import signals
+from tonesift.data import signals
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 999, 1000, 10_000])
@@ -83,7 +83,7 @@ PROGRAM = """
 import hashlib, sys
 import numpy as np
 from numpy._core._multiarray_umath import __cpu_features__
-from tonesift import signals
+from tonesift.data import signals
 digest = hashlib.sha256()
 for recording in range(20):
     tones = np.stack([signals.sinusoid(f, 1000.0, 20_000, p) for f, p in ((1.0, 0.0), (3.3, 45.0), (97.1, 300.0))])
@@ -93,11 +93,9 @@ print(digest.hexdigest(), __cpu_features__["X86_V4"] or __cpu_features__["AVX512
 
 
 def test_the_same_bits_with_and_without_avx512():
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+    from numpy._core._multiarray_umath import __cpu_dispatch__
 
     names = [name for name in ("X86_V4", "AVX512_ICL", "AVX512_SPR") if name in __cpu_dispatch__]
-    if not any(__cpu_features__[name] for name in names):
-        pytest.skip("this processor has no AVX-512 to switch off")
     with_it, without_it = (
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
@@ -108,5 +106,7 @@ def test_the_same_bits_with_and_without_avx512():
         ).stdout.split()
         for features in ("", " ".join(names))
     )
-    assert (with_it[1], without_it[1]) == ("True", "False")
+    if with_it[1] == "False":
+        pytest.skip("this processor has no AVX-512 to switch off")
+    assert without_it[1] == "False"
     assert with_it[0] == without_it[0]

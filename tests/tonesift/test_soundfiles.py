@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from scipy.io import wavfile
 
-from tonesift import soundfiles
 from tonesift.errors import InputError
-from tonesift.soundfiles import Form, Selection
+from tonesift.streaming import soundfiles
+from tonesift.streaming.soundfiles import Form, Selection
 
 FORM = Form(1000.0, (1.0, 2.5), 7)
 

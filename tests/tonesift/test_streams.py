@@ -7,10 +7,11 @@ from networks import lstm
 from scipy import stats
 from torch import nn
 
-from tonesift import compute, streams
+from tonesift import compute
+from tonesift.learning import streams
+from tonesift.learning.sequences import Signals
+from tonesift.learning.streams import Course, Streams
 from tonesift.metrics import Tally, tally
-from tonesift.sequences import Signals
-from tonesift.streams import Course, Streams
 
 CPU = torch.device("cpu")
 # two of recording 0 with a gap between them, one that is exactly a batch long, one too short

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tonesift.families.tcn import Body
-from tonesift.network import DropoutMasks
+from tonesift.networks.base import DropoutMasks
+from tonesift.networks.tcn import Body
 
 CPU = torch.device("cpu")
 # with a projection where the inputs are not 6

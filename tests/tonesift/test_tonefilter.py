@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from random_models import TONES, batch_result, make
 
-from tonesift import model as models
 from tonesift.errors import InputError
-from tonesift.tonefilter import ToneFilter
+from tonesift.networks import model as models
+from tonesift.streaming.tonefilter import ToneFilter
 
 
 def fed(tone_filter, mixture, sizes):

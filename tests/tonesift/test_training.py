@@ -7,13 +7,15 @@ from networks import bfloat16, lstm, network
 from scipy import stats
 from torch import nn
 
-from tonesift import compute, lessons, sequences, streams, training, windows
+from tonesift import compute
+from tonesift.data import windows
 from tonesift.errors import InputError
 from tonesift.families import FAMILIES
+from tonesift.learning import lessons, sequences, streams, training
+from tonesift.learning.sequences import Batch, Sequences, Signals
 from tonesift.metrics import Tally
-from tonesift.model import Ensemble, Network
-from tonesift.network import torch_generator
-from tonesift.sequences import Batch, Sequences, Signals
+from tonesift.networks.base import torch_generator
+from tonesift.networks.model import Ensemble, Network
 
 CPU = torch.device("cpu")
 COMMON = {"epochs": 4, "grad_clip": 1.0, "patience": 10, "seed": 1, "shards": 2}

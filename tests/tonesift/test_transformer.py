@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tonesift.errors import InputError
-from tonesift.families.transformer import Body
-from tonesift.network import DropoutMasks
+from tonesift.networks.base import DropoutMasks
+from tonesift.networks.transformer import Body
 
 INPUTS, DIM, HEADS, FF = 3, 8, 2, 12
 CONTEXTS = [1, 2, 7, 40]  # less and more than the steps that attend in one call

@@ -7,9 +7,16 @@ import pytest
 from scipy import signal, stats
 from statsmodels.stats.diagnostic import acorr_ljungbox
 
-from tonesift import uncertainty
+from tonesift.examination import uncertainty
+from tonesift.examination.uncertainty import (
+    between_tones,
+    block_length,
+    bootstrap_r2,
+    compare,
+    correlation_time,
+    residual_checks,
+)
 from tonesift.metrics import tally
-from tonesift.uncertainty import between_tones, block_length, bootstrap_r2, compare, correlation_time, residual_checks
 
 
 def autoregressive(generator, coefficient, shape):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tonesift import windows
+from tonesift.data import windows
 from tonesift.errors import InputError
 
 

@@ -68,7 +68,7 @@ def test_the_committed_bits_are_told(copy):
 
 def test_other_parameters_and_code_are_named_with_the_outputs_they_changed(copy):
     copy.set(CHANGE)
-    path = copy.path / "tonesift" / "tables.py"
+    path = copy.path / "tonesift" / "evaluation" / "tables.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     copy.run("dvc", "repro")
     told = command(copy, "verdict", check=False)
@@ -77,7 +77,7 @@ def test_other_parameters_and_code_are_named_with_the_outputs_they_changed(copy)
     assert "models/model.safetensors" in told.stdout.splitlines()[1]
     assert "data/" not in told.stdout
     reasons = [line.strip() for line in told.stdout.splitlines()[3:-1]]
-    assert reasons == ["train.learning_rate: 0.01 -> 0.02", "tonesift/tables.py"]
+    assert reasons == ["train.learning_rate: 0.01 -> 0.02", "tonesift/evaluation"]
 
 
 def test_another_machine_is_named_where_its_bits_differ(copy):

@@ -1,0 +1,270 @@
+"""Recordings on disk: one HDF5 file for a set of equally long recordings.
+
+`mixture` (R, N) and `tones` (R, K, N), both float32 and contiguous, so that they can be read a row at a time or
+memory-mapped; what was drawn and at which rate stands in the attributes. Everything read is checked: a file that is
+truncated, foreign, of another version or holds NaN is refused in one line, never half used.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tonesift import params
+from tonesift.atomic import replacing
+from tonesift.data import signals
+from tonesift.errors import InputError
+
+FORMAT = "tonesift recordings"
+VERSION = 1
+LIBRARY = ("v108", "v108")
+PAGE = 4096  # signals begin at multiples of it, as memory maps like
+OVERHEAD = 65_536  # bytes; more than the headers and attributes of a file of ours
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a set of recordings was made.
+
+    Attributes
+    ----------
+    sampling_rate : float
+        Hz.
+    frequencies : tuple of float
+        Hz, one for each of the K tones.
+    phases, amplitudes : ndarray, shape (R, K)
+        Degrees; amplitude of each tone before the mean over tones is taken.
+    second_moment : float
+        Expected square of an amplitude under the task: what an estimator may be told of amplitudes beforehand.
+    noise_std : float
+        Standard deviation of the noise in the mixture.
+    task : str
+        'fixed' or 'general'.
+    seed : int
+        Seed of the set.
+    """
+
+    sampling_rate: float
+    frequencies: tuple[float, ...]
+    phases: NDArray[np.float64]
+    amplitudes: NDArray[np.float64]
+    second_moment: float
+    noise_std: float
+    task: str
+    seed: int
+
+
+class Recordings:
+    """An open set of recordings; made by `opened`, valid inside its `with` block."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self.facts = _facts(path, file)
+        self._mixture, self._tones = file["mixture"], file["tones"]
+        self.count, self.samples = self._mixture.shape
+
+    def mixture(self, index: int) -> NDArray[np.float32]:
+        """Mixture of one recording, shape (N,), finite."""
+        return self._finite(self._mixture, index)
+
+    def tones(self, index: int) -> NDArray[np.float32]:
+        """Clean tones of one recording, shape (K, N), finite."""
+        return self._finite(self._tones, index)
+
+    def _finite(self, dataset: h5py.Dataset, index: int) -> NDArray[np.float32]:
+        try:
+            values = dataset[index]
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({_first_line(error)}): {REMEDY}") from error
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{self.path}: recording {index} holds NaN or infinity in its {dataset.name[1:]}, but every sample "
+                f"must be finite: {REMEDY}"
+            )
+        return values
+
+
+REMEDY = "make it again with `dvc repro -f generate`, or bring the committed one back with `make undo`"
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Recordings]:
+    """Open a set of recordings to read, after checking that it is one and whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        HDF5 file written by `write`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, not HDF5, of another format or version, or its parts do not fit together.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: {REMEDY}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path}: not a whole HDF5 file ({_first_line(error)}): {REMEDY}") from error
+    with file:
+        yield Recordings(path, file)
+
+
+def write(path: str | Path, facts: Facts, samples: int, signals: Iterable[tuple[NDArray, NDArray]]) -> None:
+    """Write a set of recordings, one at a time, so that memory stays that of one recording.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write; replaced only once the new one is whole.
+    facts : Facts
+        How they were made; the number of recordings R and of tones K is the shape of `facts.phases`.
+    samples : int
+        Samples N of each recording.
+    signals : iterable of (mixture, tones)
+        Arrays of shape (N,) and (K, N), one pair for each recording.
+    """
+    count, tones = facts.phases.shape
+    size = 4 * count * (1 + tones) * samples + 16 * facts.phases.size
+    with created(path, size) as file:
+        mixture_data = file.create_dataset("mixture", (count, samples), "f4")
+        tones_data = file.create_dataset("tones", (count, tones, samples), "f4")
+        for index, (mixture, clean) in enumerate(signals):
+            mixture_data[index] = mixture.astype("f4")
+            tones_data[index] = clean.astype("f4")
+        _set_attributes(file, facts)
+
+
+@contextmanager
+def created(path: str | Path, size: int) -> Iterator[h5py.File]:
+    """New HDF5 file to fill, which becomes `path` when the block ends; a full disk is noticed before it begins.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to replace.
+    size : int
+        Bytes of data that will be written.
+
+    Raises
+    ------
+    InputError
+        If there is no room for `size` bytes.
+
+    Notes
+    -----
+    HDF5 crashes the process when it cannot flush what it has in memory, so room is reserved with the first bytes in
+    place and HDF5 fills a file that already has its size. The format is HDF5 1.8's, whatever the library: the same
+    bytes tomorrow.
+    """
+    with replacing(path) as aside:
+        try:
+            _reserve(aside, size)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written, it needs {size:,} bytes: {error.strerror}") from error
+        with h5py.File(aside, "r+", libver=LIBRARY, alignment_threshold=PAGE, alignment_interval=PAGE) as file:
+            yield file
+
+
+def _reserve(aside: Path, size: int) -> None:
+    empty = io.BytesIO()
+    h5py.File(empty, "w", libver=LIBRARY).close()
+    with aside.open("wb") as file:
+        file.write(empty.getvalue())
+        file.flush()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
+
+
+def _set_attributes(file: h5py.File, facts: Facts) -> None:
+    values = {"format": FORMAT, "version": VERSION, **vars(facts)}
+    for name, value in values.items():
+        file.attrs[name] = value
+
+
+def _facts(path: Path, file: h5py.File) -> Facts:
+    if file.attrs.get("format") != FORMAT:
+        raise InputError(f"{path}: an HDF5 file, but not of tonesift recordings (no attribute format={FORMAT!r})")
+    if file.attrs.get("version") != VERSION:
+        raise InputError(
+            f"{path}: recordings of version {file.attrs.get('version')}, but this tonesift reads {VERSION}: {REMEDY}"
+        )
+    try:
+        facts = _read_facts(file)
+        _check_shapes(path, file, facts)
+    except KeyError as error:
+        raise InputError(f"{path}: incomplete recordings ({_first_line(error)}): {REMEDY}") from error
+    return facts
+
+
+def _read_facts(file: h5py.File) -> Facts:
+    attributes = file.attrs
+    return Facts(
+        sampling_rate=float(attributes["sampling_rate"]),
+        frequencies=tuple(float(frequency) for frequency in attributes["frequencies"]),
+        phases=attributes["phases"],
+        amplitudes=attributes["amplitudes"],
+        second_moment=float(attributes["second_moment"]),
+        noise_std=float(attributes["noise_std"]),
+        task=str(attributes["task"]),
+        seed=int(attributes["seed"]),
+    )
+
+
+def _check_shapes(path: Path, file: h5py.File, facts: Facts) -> None:
+    mixture, tones = file["mixture"], file["tones"]
+    for dataset in (mixture, tones):
+        if dataset.dtype != np.float32:
+            raise InputError(f"{path}: {dataset.name[1:]} is {dataset.dtype}, but recordings are float32: {REMEDY}")
+    expected = (*facts.phases.shape, mixture.shape[-1])  # (R, K, N)
+    if len(facts.frequencies) != expected[1] or tones.shape != expected or mixture.shape != (expected[0], expected[2]):
+        raise InputError(
+            f"{path}: mixture {mixture.shape} and tones {tones.shape} do not fit {len(facts.frequencies)} frequencies "
+            f"and phases {facts.phases.shape}: mixture is (R, N), tones (R, K, N), phases (R, K): {REMEDY}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].strip("'\"")
+
+
+def draw_facts(data: params.Data, count: int, seed: int) -> Facts:
+    """Facts of a set, its phases and amplitudes (count, K) as listed (task fixed) or drawn (task general)."""
+    tones = len(data.frequencies)
+    if data.task == "fixed":
+        phases, amplitudes = np.tile(data.phases, (count, 1)), np.tile(data.amplitudes, (count, 1))
+        second_moment = float(np.mean(np.square(data.amplitudes)))
+    else:
+        phases = np.stack([signals.draw_phases(signals.stream(seed, "phases", i), tones) for i in range(count)])
+        drawn = [
+            signals.draw_amplitudes(signals.stream(seed, "amplitudes", i), tones, *data.amplitude_range)
+            for i in range(count)
+        ]
+        amplitudes = np.stack(drawn)
+        second_moment = signals.uniform_second_moment(*data.amplitude_range)
+    return Facts(
+        sampling_rate=data.sampling_rate,
+        frequencies=tuple(data.frequencies),
+        phases=phases,
+        amplitudes=amplitudes,
+        second_moment=second_moment,
+        noise_std=data.noise_std,
+        task=data.task,
+        seed=seed,
+    )
+
+
+def make(data: params.Data, facts: Facts) -> Iterator[tuple[NDArray, NDArray]]:
+    """Mixture (N,) and tones (K, N) of each recording in turn."""
+    for index, (phases, amplitudes) in enumerate(zip(facts.phases, facts.amplitudes, strict=True)):
+        each = zip(facts.frequencies, phases, amplitudes, strict=True)
+        tones = np.stack([signals.sinusoid(f, data.sampling_rate, data.samples, phase, a) for f, phase, a in each])
+        yield signals.mix(tones, data.noise_std, signals.stream(facts.seed, "noise", index)), tones

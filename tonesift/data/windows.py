@@ -1,0 +1,262 @@
+"""Which windows train and which validate, and how the mixture is scaled: decided once, written down, never copied out.
+
+A window is `sequence_length` neighbouring samples; they start `step_size` samples apart. Overlapping windows share
+samples and noise, so a random split hands the training set's noise to the validation set. The default is therefore by
+contiguous block: validation takes one block of the recording (or whole recordings, where there are several), and
+windows that come within one window's length of it belong to neither part.
+
+Windows are kept as runs (recording, first start, count): a contiguous part of an hour-long recording is one row, and
+even a random split stays proportional to the number of windows.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tonesift import params
+from tonesift.data.recordings import Recordings, created
+from tonesift.errors import InputError
+
+FORMAT = "tonesift windows"
+VERSION = 1
+Runs = NDArray[np.int64]  # (M, 3): recording, first start, count
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation windows of a set of recordings, and the scaling fitted on the training part.
+
+    Attributes
+    ----------
+    train, validation : ndarray of int64, shape (M, 3)
+        Runs of windows: recording, first start in samples, number of windows.
+    sequence_length, step_size : int
+        Samples in a window, and between the starts of neighbouring windows.
+    center, scale : float
+        The model is fed (mixture - center) / scale.
+    shape : tuple of int
+        (R, N) of the recordings this was made for.
+    """
+
+    train: Runs
+    validation: Runs
+    sequence_length: int
+    step_size: int
+    center: float
+    scale: float
+    shape: tuple[int, int]
+
+
+def starts(runs: Runs, step_size: int) -> NDArray[np.int64]:
+    """Recording and first sample of every window, shape (W, 2), in the order of the runs."""
+    recordings, first, counts = runs.T
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.stack([np.repeat(recordings, counts), np.repeat(first, counts) + step_size * within], axis=1)
+
+
+def starts_anywhere(runs: Runs, step_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """As `starts`, but each window begins anywhere after the one before: no sample outside of the runs is reached."""
+    found = starts(runs, step_size)
+    slack = np.full(len(found), step_size)
+    slack[np.cumsum(runs[:, 2]) - runs[:, 2]] = 1  # the first of a run stays
+    found[:, 1] -= generator.integers(slack)
+    return found
+
+
+def count(runs: Runs) -> int:
+    """Number of windows in the runs."""
+    return int(runs[:, 2].sum())
+
+
+def all_windows(recordings: int, samples: int, length: int, step: int) -> Runs:
+    """Every window of every recording, as runs."""
+    return _runs([(recording, 0, samples) for recording in range(recordings)], length, step)
+
+
+def split_blocks(
+    recordings: int, samples: int, length: int, step: int, share: float, fold: tuple[int, int] | None = None
+) -> tuple[Runs, Runs]:
+    """Split by contiguous block, with a gap of one window between the parts.
+
+    Parameters
+    ----------
+    recordings, samples : int
+        R recordings of N samples. Where R > 1 whole recordings are split, and no gap is needed.
+    length, step : int
+        Samples in a window, and between the starts of neighbours.
+    share : float
+        Part of the samples (or recordings) that validates, the last ones. Not used with `fold`.
+    fold : (int, int), optional
+        Number i of n, from 1: the i-th of n equal blocks validates, the others train.
+
+    Returns
+    -------
+    train, validation : Runs
+    """
+    units = recordings if recordings > 1 else samples
+    begin, end = _block(units, share, fold)
+    if recordings > 1:
+        inside = [(index, 0, samples) for index in range(begin, end)]
+        outside = [(index, 0, samples) for index in range(recordings) if not begin <= index < end]
+    else:
+        inside = [(0, begin, end)]
+        outside = [(0, 0, begin - length), (0, end + length, samples)]
+    return _runs(outside, length, step), _runs(inside, length, step)
+
+
+def split_random(
+    recordings: int, samples: int, length: int, step: int, share: float, generator: np.random.Generator
+) -> tuple[Runs, Runs]:
+    """Split window by window at random: neighbours share all but `step` samples, so the parts leak into each other.
+
+    Parameters and returns are those of `split_blocks`; `generator` draws which windows validate.
+    """
+    windows = starts(all_windows(recordings, samples, length, step), step)
+    chosen = np.zeros(len(windows), dtype=bool)
+    chosen[generator.permutation(len(windows))[: round(share * len(windows))]] = True
+    return _merge(windows[~chosen], step), _merge(windows[chosen], step)
+
+
+def _block(units: int, share: float, fold: tuple[int, int] | None) -> tuple[int, int]:
+    if fold is None:
+        return units - max(1, round(share * units)), units
+    number, of = fold
+    return (number - 1) * units // of, number * units // of
+
+
+def _runs(stretches: list[tuple[int, int, int]], length: int, step: int) -> Runs:
+    rows = [(recording, begin, (end - begin - length) // step + 1) for recording, begin, end in stretches]
+    return np.array([row for row in rows if row[2] > 0], dtype=np.int64).reshape(-1, 3)
+
+
+def _merge(windows: NDArray[np.int64], step: int) -> Runs:
+    """Runs of neighbouring windows, from their recordings and starts (W, 2) in ascending order."""
+    follows = (np.diff(windows[:, 0]) == 0) & (np.diff(windows[:, 1]) == step)
+    first = np.flatnonzero(np.concatenate([[True], ~follows])) if len(windows) else np.zeros(0, dtype=np.int64)
+    counts = np.diff(np.concatenate([first, [len(windows)]]))
+    return np.column_stack([windows[first], counts]).astype(np.int64)
+
+
+def covered(runs: Runs, length: int, step: int) -> list[tuple[int, int, int]]:
+    """Stretches (recording, begin, end) of samples that windows of the runs cover, overlaps merged."""
+    stretches: list[tuple[int, int, int]] = []
+    for recording, first, number in runs.tolist():
+        end = first + (number - 1) * step + length
+        if stretches and stretches[-1][0] == recording and first <= stretches[-1][2]:
+            stretches[-1] = (recording, stretches[-1][1], max(end, stretches[-1][2]))
+        else:
+            stretches.append((recording, first, end))
+    return stretches
+
+
+def fit_scaling(kind: str, parts: list[NDArray[np.float32]]) -> tuple[float, float]:
+    """Center and scale of the training part of a mixture.
+
+    Parameters
+    ----------
+    kind : {'none', 'standard', 'minmax', 'robust'}
+        0 and 1; mean and standard deviation; middle and half the range, so that the result spans -1 to 1; median and
+        interquartile range.
+    parts : list of ndarray, shape (n,)
+        The mixture's stretches to fit on.
+
+    Returns
+    -------
+    center, scale : float
+
+    Raises
+    ------
+    InputError
+        If the mixture is constant, so that no scale can be fitted.
+    """
+    center, scale = _FITS[kind](parts)
+    if not scale > 0:
+        raise InputError(
+            f"prepare.scaling: '{kind}' needs a mixture that varies, but its spread is {scale:g}: use 'none'"
+        )
+    return center, scale
+
+
+def _fit_standard(parts: list[NDArray[np.float32]]) -> tuple[float, float]:
+    size = sum(part.size for part in parts)
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / size
+    square = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts) / size
+    return mean, square**0.5
+
+
+def _fit_minmax(parts: list[NDArray[np.float32]]) -> tuple[float, float]:
+    low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    return (low + high) / 2, (high - low) / 2
+
+
+def _fit_robust(parts: list[NDArray[np.float32]]) -> tuple[float, float]:
+    low, middle, high = np.quantile(np.concatenate(parts), [0.25, 0.5, 0.75])
+    return float(middle), float(high - low)
+
+
+_FITS = {"none": lambda parts: (0.0, 1.0), "standard": _fit_standard, "minmax": _fit_minmax, "robust": _fit_robust}
+
+
+def write(path: str | Path, split: Split) -> None:
+    """Write a split to an HDF5 file, replaced only once the new one is whole."""
+    with created(path, split.train.nbytes + split.validation.nbytes) as file:
+        file.create_dataset("train", data=split.train, dtype="i8")
+        file.create_dataset("validation", data=split.validation, dtype="i8")
+        facts = {name: value for name, value in vars(split).items() if name not in ("train", "validation")}
+        for name, value in {"format": FORMAT, "version": VERSION, **facts}.items():
+            file.attrs[name] = value
+
+
+def read(path: str | Path) -> Split:
+    """Read a split written by `write`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, foreign or of another version.
+    """
+    path = Path(path)
+    remedy = "make it again with `dvc repro -f prepare`, or bring the committed one back with `make undo`"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: {remedy}")
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = dict(file.attrs)
+            if attributes.pop("format", None) != FORMAT or attributes.pop("version", None) != VERSION:
+                raise InputError(f"{path}: not windows of tonesift's version {VERSION}: {remedy}")
+            return _split(file, attributes)
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
+
+
+def _split(file: h5py.File, attributes: dict) -> Split:
+    return Split(
+        train=file["train"][:],
+        validation=file["validation"][:],
+        sequence_length=int(attributes["sequence_length"]),
+        step_size=int(attributes["step_size"]),
+        center=float(attributes["center"]),
+        scale=float(attributes["scale"]),
+        shape=tuple(int(size) for size in attributes["shape"]),
+    )
+
+
+def prepare(settings: params.Prepare, length: int, source: Recordings) -> Split:
+    """Windows of `length` samples of a set of recordings, split and with their scaling, as the parameters have it."""
+    common = (source.count, source.samples, length, settings.step_size, settings.val_split)
+    if settings.split == "random":
+        train, validation = split_random(*common, np.random.default_rng(settings.seed))
+    else:
+        fold = None if settings.fold is None else (settings.fold, settings.folds)
+        train, validation = split_blocks(*common, fold)
+    parts = []
+    for recording, group in itertools.groupby(covered(train, length, settings.step_size), key=lambda part: part[0]):
+        mixture = source.mixture(recording)
+        parts += [mixture[begin:end] for _, begin, end in group]
+    center, scale = fit_scaling(settings.scaling, parts)
+    shape = (source.count, source.samples)
+    return Split(train, validation, length, settings.step_size, center, scale, shape)

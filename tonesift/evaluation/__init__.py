@@ -1,0 +1,1 @@
+"""What every evaluation finds: the network's figures on test recordings beside the best possible."""

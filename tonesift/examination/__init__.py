@@ -1,0 +1,1 @@
+"""What `evaluate.detail: full` adds: rivals, intervals, robustness and pictures."""

@@ -1,0 +1,182 @@
+"""Recordings as streams: the state is carried on from step to step, for as long as there are samples.
+
+Training reads many streams side by side, each a stretch of a recording from a random offset on. A batch is the next few
+steps of each; gradients go back through those steps and no further (truncated back-propagation), while the state goes
+on. A stream whose stretch is used up starts anew elsewhere, from a reset state: the network must learn to begin, too.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tonesift.compute import Workers
+from tonesift.learning.sequences import Batch, Signals
+from tonesift.metrics import Tally, tally
+from tonesift.networks.model import Model
+
+CHUNK_STEPS = 500  # steps passed through a network at once: bounds memory
+STREAM_ROWS = 32  # streams passed side by side; part of the bits, so not a matter of taste
+VALIDATION_SAMPLES = 100_000  # that a stream reads before a validation stretch, and in it, at most
+VALIDATION_STARTS = 64  # streams that begin inside the validation stretches, all together
+
+Stretch = tuple[int, int, int]  # recording, begin, end
+
+
+class Streams:
+    """Streams side by side through stretches of recordings, for training.
+
+    Parameters
+    ----------
+    stretches : sequence of (int, int, int)
+        Recording, begin and end of what may be read, each at least `samples` long or left out.
+    count : int
+        B, streams side by side.
+    samples : int
+        Samples of a stream in a batch, at most.
+    examples, hop : int
+        Tones to choose from, drawn for a stream when it starts, and samples in a step: the network's own.
+    """
+
+    def __init__(self, stretches: Sequence[Stretch], count: int, samples: int, examples: int, hop: int) -> None:
+        table = np.array(stretches, dtype=np.int64).reshape(-1, 3)
+        self._stretches = table[table[:, 2] - table[:, 1] >= samples]
+        self._starts = np.cumsum(self._stretches[:, 2] - self._stretches[:, 1] - samples + 1)
+        self._samples, self._examples, self._hop = samples, examples, hop
+        self._recording, self._next, self._end = (np.zeros(count, dtype=np.int64) for _ in range(3))
+        self._wanted = np.zeros(count, dtype=np.int64)
+
+    def next(self, generator: np.random.Generator, steps: int) -> Batch:
+        """The next so many steps of each stream.
+
+        The generator draws where used up ones start anew, and with which tone; a stream is used up where less is left
+        than may be asked for.
+        """
+        fresh = self._next + self._samples > self._end
+        self._restart(np.flatnonzero(fresh), generator)
+        batch = Batch(np.stack([self._recording, self._next], axis=1), self._wanted.copy(), fresh, steps)
+        self._next += steps * self._hop
+        return batch
+
+    def _restart(self, streams: NDArray[np.int64], generator: np.random.Generator) -> None:
+        drawn = generator.integers(self._starts[-1], size=len(streams))
+        which = np.searchsorted(self._starts, drawn, side="right")
+        recording, _, end = self._stretches[which].T
+        self._recording[streams], self._end[streams] = recording, end
+        self._next[streams] = end - self._samples - (self._starts[which] - 1 - drawn)
+        self._wanted[streams] = generator.integers(self._examples, size=len(streams))
+
+
+def estimate(
+    model: Model, mixture: NDArray[np.float32], reset_every: int | None, batch_size: int, run: Workers
+) -> NDArray[np.float32]:
+    """Outputs of a network over whole recordings, from a reset state each.
+
+    Parameters
+    ----------
+    model : Network or Ensemble
+        On any device.
+    mixture : ndarray, shape (M, N)
+        Scaled as in training.
+    reset_every : int or None
+        Samples after which the state is reset, a multiple of the model's hop; None carries it on to the end.
+    batch_size : int
+        Windows in one pass where the state is reset; memory grows with it.
+    run : Workers
+        From `compute.workers`.
+
+    Returns
+    -------
+    ndarray, shape (M, K, N)
+        Where N is no multiple of the hop, zeros are read behind the end.
+    """
+    count, samples = mixture.shape
+    length = reset_every or -(-samples // model.hop) * model.hop
+    pieces = -(-samples // length)
+    rows = np.pad(mixture, ((0, 0), (0, pieces * length - samples))).reshape(-1, length)
+    size = batch_size if reset_every else STREAM_ROWS
+    parts = np.split(rows, np.arange(size, len(rows), size))
+    found = np.concatenate(run(lambda part: _pass(model, part), parts))  # (M pieces, K, length)
+    joined = found.reshape(count, pieces, model.tones, length).swapaxes(1, 2).reshape(count, model.tones, -1)
+    return joined[:, :, :samples]
+
+
+def _pass(model: Model, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs (W, K, N) of rows (W, N), N a multiple of the hop."""
+    device, count = next(model.parameters()).device, len(rows)
+    frames = torch.from_numpy(rows).to(device).view(count, -1, model.hop).transpose(0, 1)  # (L, W, hop)
+    wanted = torch.arange(model.examples, device=device).repeat_interleave(count)
+    outputs, state = [], None
+    with torch.inference_mode():
+        for part in frames.split(CHUNK_STEPS if model.causal else len(frames)):
+            features = model.features(part.repeat(1, model.examples, 1), wanted)
+            output, state = model(features, state)
+            outputs.append(output.cpu())
+    # the tones stand in the rows with a selector, in the columns with heads
+    whole = torch.cat(outputs).view(len(frames), model.examples, count, -1, model.hop)
+    return whole.permute(2, 1, 3, 0, 4).reshape(count, model.tones, -1).numpy()
+
+
+class Course(NamedTuple):
+    """A stream to judge: it reads a recording from `start` to `end` and counts from `scored` on."""
+
+    recording: int
+    start: int
+    scored: int
+    end: int
+
+
+def courses(stretches: Sequence[Stretch], period: int, generator: np.random.Generator) -> list[Course]:
+    """Streams to validate on: how well the network goes on, and how well it begins.
+
+    Parameters
+    ----------
+    stretches : sequence of (int, int, int)
+        Recording, begin and end of what is to be judged.
+    period : int
+        Samples in which the recording has seen all it does; starts are drawn from as many, or from half a stretch.
+    generator : numpy.random.Generator
+        Draws the starts.
+
+    Returns
+    -------
+    list of Course
+        One from each recording's own start, uninterrupted to the end of the stretch (in long recordings, within
+        `VALIDATION_SAMPLES` of where the stretch begins); and where there are no more than
+        `VALIDATION_STARTS` stretches, so many in all that begin inside them and last two periods at most.
+    """
+    far = VALIDATION_SAMPLES
+    going = [Course(recording, max(0, b - far), b, min(e, b + far)) for recording, b, e in stretches]
+    beginning = []
+    for recording, begin, end in stretches:
+        for start in begin + drawn_starts(
+            VALIDATION_STARTS // len(stretches), min(period, (end - begin) // 2), generator
+        ):
+            beginning.append(Course(recording, start, start, min(start + 2 * period, end)))
+    return going + beginning
+
+
+def drawn_starts(count: int, samples: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Places (count,) among so many samples, one drawn from each of `count` equal parts, in rising order."""
+    return np.floor((np.arange(count) + generator.random(count)) / max(count, 1) * samples).astype(np.int64)
+
+
+def score(model: Model, signals: Signals, chosen: Sequence[Course], run: Workers) -> list[Tally]:
+    """Tally of each tone over the samples of streams that count."""
+    tallies = [Tally()] * model.tones
+    for group in ([c for c in chosen if c.start < c.scored], [c for c in chosen if c.start == c.scored]):
+        if not group:
+            continue
+        longest = max(course.end - course.start for course in group)
+        mixture = np.zeros((len(group), longest), dtype=np.float32)
+        for row, (recording, start, _, end) in zip(mixture, group, strict=True):
+            row[: end - start] = signals.mixture[recording, start:end].cpu().numpy()
+        outputs = estimate(model, mixture, None, STREAM_ROWS, run)
+        for output, course in zip(outputs, group, strict=True):
+            target = signals.tones[course.recording, :, course.scored : course.end].cpu().numpy()
+            given = output[:, course.scored - course.start : course.end - course.start]
+            for tone, pair in enumerate(zip(target, given, strict=True)):
+                tallies[tone] += tally(*pair)
+    return tallies

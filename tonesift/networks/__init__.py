@@ -1,0 +1,1 @@
+"""Networks: what families share, one module for each family, and the model file."""

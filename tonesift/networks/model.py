@@ -1,0 +1,245 @@
+"""The network, a family's body and a linear head, or several averaged; and its file, which runs no code when loaded.
+
+At each step it reads `hop` samples of the mixture and gives the same `hop` samples of the tones: of one tone, which a
+one-hot selector in the input names, or of all of them at once (`conditioning`). If its family is causal, the first
+sample of a step waits for the last one, so its latency is `hop` samples.
+
+A model file is safetensors with one metadata entry, JSON with sorted keys: the order of several entries varies.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tonesift.atomic import replacing
+from tonesift.errors import InputError
+from tonesift.families import COMMON, FAMILIES
+from tonesift.networks.base import Body, DropoutMasks, Linear, State, draw_uniform
+
+FORMAT = "tonesift model"
+VERSION = 3
+
+
+def make_body(family: str, inputs: int, options: dict[str, Any]) -> Body:
+    """Body of a family for so many features; of the options those that it takes."""
+    chosen = {name: options[name] for name in (*COMMON, *FAMILIES[family].options)}
+    return import_module(f"tonesift.networks.{family}").Body(inputs, **chosen)
+
+
+class Network(nn.Module):
+    """Network that maps frames of a mixture to the same frames of its tones.
+
+    Parameters
+    ----------
+    tones : int
+        K, the number of tones in a mixture.
+    family : str
+        Key of `tonesift.families.FAMILIES`.
+    conditioning : {'selector', 'heads'}
+        'selector': the input names the tone wanted, one-hot, and the output is that tone; 'heads': the output is all K
+        tones.
+    hop : int
+        Samples in a frame, read and given at each step.
+    **options
+        Section `model` of the parameters; each family takes those that are its own.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+        Features at each step: hop + K in and hop out with a selector, hop in and K hop out (tone by tone) with heads.
+    """
+
+    def __init__(self, tones: int, family: str, conditioning: str, hop: int, **options: Any) -> None:
+        super().__init__()
+        self.tones, self.family, self.conditioning, self.hop = tones, family, conditioning, hop
+        self.inputs = hop + (tones if self.selects else 0)
+        self.outputs = hop * (1 if self.selects else tones)
+        self.body = make_body(family, self.inputs, options)
+        self.head = Linear(self.body.width, self.outputs)
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return ("" if self.causal else "Bidirectional ") + FAMILIES[self.family].label
+
+    @property
+    def causal(self) -> bool:
+        """Whether what it gives depends on the step and earlier ones only."""
+        return self.body.causal
+
+    @property
+    def selects(self) -> bool:
+        """Whether a selector in the input names the tone wanted."""
+        return self.conditioning == "selector"
+
+    @property
+    def examples(self) -> int:
+        """Examples that a stretch of the mixture makes: one for each tone, or one for all of them."""
+        return self.tones if self.selects else 1
+
+    @property
+    def members(self) -> "list[Network]":
+        """The networks whose outputs are averaged: itself."""
+        return [self]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight: the body's as its family does, the head's from U(-1/sqrt(width), 1/sqrt(width))."""
+        self.body.initialise(generator)
+        draw_uniform(list(self.head.parameters()), self.head.in_features**-0.5, generator)
+
+    def forward(
+        self, features: Tensor, state: State | None = None, masks: DropoutMasks | None = None
+    ) -> tuple[Tensor, State]:
+        """Frames of the tones at each step, and the state to go on from.
+
+        Parameters
+        ----------
+        features : Tensor, shape (L, B, inputs)
+            Steps, sequences, features; made by `features`.
+        state : State, optional
+            Where each sequence goes on; it begins without it.
+        masks : DropoutMasks, optional
+            Source of dropout masks; without it nothing is dropped.
+
+        Returns
+        -------
+        output : Tensor, shape (L, B, outputs)
+        state : State
+            After the last step; empty if the network is not causal.
+        """
+        hidden, after = self.body(features, state, masks)
+        return self.head(hidden), after
+
+    def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
+        """Network input (L, B, inputs) of frames of mixtures (L, B, hop); `wanted` (B,) is the tone each is to give."""
+        if not self.selects:
+            return frames
+        selector = nn.functional.one_hot(wanted, self.tones).to(frames.dtype)
+        return torch.cat([frames, selector.expand(frames.shape[0], -1, -1)], dim=-1)
+
+    def layers_in_order(self) -> list[nn.Module]:
+        """The parts that learn, from the input to the output."""
+        return [*self.body.layers_in_order(), self.head]
+
+
+class Ensemble(nn.Module):
+    """Networks of one shape whose outputs are averaged: used like one of them.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        At least one.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        first = networks[0]
+        self.tones, self.conditioning, self.hop = first.tones, first.conditioning, first.hop
+        self.selects, self.examples, self.causal = first.selects, first.examples, first.causal
+        self.inputs, self.outputs, self.features = first.inputs, first.outputs, first.features
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return f"{self.networks[0].label}, mean of {len(self.networks)}"
+
+    @property
+    def members(self) -> list[Network]:
+        """The networks whose outputs are averaged."""
+        return list(self.networks)
+
+    def forward(
+        self, features: Tensor, state: State | None = None, masks: DropoutMasks | None = None
+    ) -> tuple[Tensor, State]:
+        """As for `Network`; the state is that of one after the other."""
+        each = len(state) // len(self.networks) if state else 0
+        before = [state[n * each : (n + 1) * each] if state else None for n in range(len(self.networks))]
+        done = [network(features, start, masks) for network, start in zip(self.networks, before, strict=True)]
+        mean = sum(output for output, _ in done) / len(done)
+        return mean, [part for _, after in done for part in after]
+
+
+Model = Network | Ensemble
+
+
+def count(model: Model) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def build(facts: dict[str, Any]) -> Model:
+    """Network, or ensemble, of a model file's facts, its weights not set."""
+    count = facts["train"]["ensemble"]
+    networks = [Network(len(facts["frequencies"]), **facts["model"]) for _ in range(count)]
+    return networks[0] if count == 1 else Ensemble(networks)
+
+
+def save(path: str | Path, model: Model, facts: dict[str, Any]) -> str:
+    """Write weights and facts to a safetensors file, replaced only once the new one is whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write.
+    model : Network or Ensemble
+        Its weights are stored as they are, in float32.
+    facts : dict
+        JSON-ready configuration and sampling facts, with at least `frequencies` (Hz), `model` (keyword arguments of
+        Network but for `tones`) and `train.ensemble` (networks averaged).
+
+    Returns
+    -------
+    str
+        The file's `digest`.
+    """
+    content = {"format": FORMAT, "version": VERSION, **facts}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as aside:
+        try:
+            save_file(weights, aside, metadata={"tonesift": json.dumps(content, sort_keys=True)})
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be written ({error}): is the disk full?") from error
+    return digest(path)
+
+
+def digest(path: str | Path) -> str:
+    """First 12 digits of a file's MD5, by which `dvc.lock` names it too."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()[:12]
+
+
+def load(path: str | Path) -> tuple[Model, dict[str, Any]]:
+    """Read a model file: the network, ready to use on the CPU, and its facts.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, not a tonesift model or of another version.
+    """
+    path = Path(path)
+    remedy = "train it with `dvc repro train`, or bring the committed one back with `make undo`"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("tonesift", "{}"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]}): {remedy}") from error
+    if facts.get("format") != FORMAT or facts.get("version") != VERSION:
+        raise InputError(f"{path}: not a tonesift model of version {VERSION}: {remedy}")
+    try:
+        model = build(facts)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: its weights and its own configuration do not fit: {remedy}") from error
+    return model, facts

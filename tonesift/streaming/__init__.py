@@ -1,0 +1,1 @@
+"""The trained filter for files and streams."""

@@ -1,0 +1,413 @@
+"""A trained model as a causal filter: samples go in as they come, the tones come out a hop later.
+
+    tone_filter = ToneFilter.load("models/model.safetensors")
+    tones = tone_filter.push(samples)  # (K, n): whatever whole hops there are by now
+
+What comes out does not depend on how the stream was cut: it is `streams.estimate` of the whole, to float32 rounding.
+
+The network is computed in NumPy, a frame at a time, because PyTorch's call costs ten times the arithmetic: an LSTM of
+hidden size 128 and two layers takes 18 us a frame here and 195 us as a call of `nn.LSTM` (`benchmarks/streaming.py`
+measures it). PyTorch given many frames at once would take 9 us for each; one way of computing was preferred to two.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import ThreadpoolController
+
+from tonesift.atomic import replacing
+from tonesift.errors import InputError
+from tonesift.learning.sequences import scaled
+from tonesift.networks import model as models
+from tonesift.networks.base import Stream, with_bias
+from tonesift.networks.model import Model, Network
+
+FACTS = ("sampling_rate", "frequencies", "center", "scale", "sequence_length", "model", "train")
+STATE = ("model", "tones", "waiting", "position", "samples", "last", "gaps_filled")  # and memory_0, memory_1, ...
+GAPS = ("refuse", "zero", "hold")
+LARGEST = 1e30  # beyond it float32 arithmetic overflows, and the state would never recover
+
+
+class Gaps:
+    """What is done about samples that are no numbers to compute with: NaN, infinite or beyond 1e30.
+
+    Parameters
+    ----------
+    how : {'refuse', 'zero', 'hold'}
+        'refuse' raises; 'zero' puts 0 in their place; 'hold' the last good sample before them, 0 if there was none.
+
+    Attributes
+    ----------
+    filled : int
+        Samples replaced so far.
+    last : float
+        The last good sample.
+    """
+
+    def __init__(self, how: str) -> None:
+        if how not in GAPS:
+            raise InputError(f"gaps: got {how!r}, but it is one of {', '.join(GAPS)}")
+        self.how, self.filled, self.last = how, 0, 0.0
+
+    def fill(self, samples: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+        """Samples (n,) with every gap filled; `first` is the number of the first one in the stream, from 0."""
+        good = np.abs(samples) <= LARGEST
+        if not good.all():
+            samples = self._filled(samples, good, first)
+        if len(samples):
+            self.last = float(samples[-1])
+        return samples
+
+    def _filled(self, samples: NDArray[np.float32], good: NDArray[np.bool_], first: int) -> NDArray[np.float32]:
+        if self.how == "refuse":
+            at = int(np.argmin(good))
+            raise InputError(
+                f"sample {first + at} of the stream (counted from 0) is {samples[at]}, but every sample must be finite "
+                f"and within +-{LARGEST:g}: mend the signal, or have gaps filled (zero or hold)"
+            )
+        self.filled += int(np.count_nonzero(~good))
+        if self.how == "zero":
+            return np.where(good, samples, np.float32(0))
+        known = np.concatenate([np.array([self.last], dtype="f4"), samples])
+        latest = np.maximum.accumulate(np.where(good, np.arange(1, len(known)), 0))
+        return known[latest]
+
+
+def as_samples(values: ArrayLike) -> NDArray[np.float32]:
+    """Samples (n,) as float32; what does not fit becomes infinite.
+
+    Raises
+    ------
+    InputError
+        If they are not one-dimensional or no real numbers.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"samples: got shape {array.shape}, but a stream is one-dimensional, shape (n,): push one row")
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"samples: got {array.dtype}, but they must be real numbers (float or integer)")
+    with np.errstate(over="ignore"):
+        return array.astype("f4", copy=False)
+
+
+class Steps:
+    """A network, or the mean of several, computed a frame at a time.
+
+    Parameters
+    ----------
+    model : Network or Ensemble
+        Its weights are copied.
+    wanted : sequence of int
+        Tones to give, from 0.
+
+    Notes
+    -----
+    OpenBLAS is kept to one thread: it would share even 8 rows among several, ten times slower where cores are busy.
+    """
+
+    def __init__(self, model: Model, wanted: Sequence[int]) -> None:
+        rows = len(wanted) if model.selects else 1
+        self._members = [(network.body.stream(rows), _head_weights(network, wanted)) for network in model.members]
+        self._share = np.float32(1 / len(self._members))
+        self._blas = ThreadpoolController().select(user_api="blas")
+        self._shape, self._hop = (rows, self._members[0][1].shape[1]), model.hop
+        self.reset()
+        if model.selects:
+            for stream, _ in self._members:
+                stream.reads[np.arange(rows), model.hop + np.array(wanted)] = 1
+
+    def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs (L, rows, outputs) at each of the frames (L, hop); the state goes on."""
+        given = np.zeros((len(frames), *self._shape), dtype="f4")
+        with self._blas.limit(limits=1), np.errstate(over="ignore"):  # squares of samples near `LARGEST`
+            for stream, head in self._members:
+                self._run(stream, head, frames, given)
+        return given if len(self._members) == 1 else given * self._share
+
+    def _run(
+        self, stream: Stream, head: NDArray[np.float32], frames: NDArray[np.float32], given: NDArray[np.float32]
+    ) -> None:
+        into, step, output, several = stream.reads[:, : self._hop], stream.step, stream.output, len(self._members) > 1
+        for number, frame in enumerate(frames):
+            into[:] = frame
+            step()
+            if several:
+                given[number] += np.dot(output, head)
+            else:
+                np.dot(output, head, given[number])
+
+    def reset(self) -> None:
+        """Begin anew."""
+        for part in self._state:
+            part[...] = 0
+
+    @property
+    def _state(self) -> list[NDArray]:
+        return [part for stream, _ in self._members for part in stream.state]
+
+    @property
+    def state(self) -> list[NDArray]:
+        """Copies of all that is remembered."""
+        return [part.copy() for part in self._state]
+
+    @state.setter
+    def state(self, state: Sequence[NDArray]) -> None:
+        for part, value in zip(self._state, state, strict=True):
+            part[...] = value
+
+
+def _head_weights(model: Network, wanted: Sequence[int]) -> NDArray[np.float32]:
+    """Weights (width + 1, outputs) of the head, of the wanted tones only."""
+    both = with_bias(model.head.weight, model.head.bias)
+    if model.selects:
+        return both
+    return np.ascontiguousarray(both.reshape(len(both), model.tones, -1)[:, list(wanted)].reshape(len(both), -1))
+
+
+class ToneFilter:
+    """A model that takes a stream of samples and gives the tones in it, with at most one hop of latency.
+
+    Parameters
+    ----------
+    model : Network or Ensemble
+        Its weights are copied.
+    facts : dict
+        Of the model file: `sampling_rate` (Hz), `frequencies` (Hz), `center`, `scale`, `sequence_length` (samples) and
+        `train.stateful`: whether the state is carried on for ever or, as in training, reset every `sequence_length`.
+    tones : sequence of int, optional
+        Tones wanted, from 0, in the order in which they are to come; all of them without it.
+    gaps : {'refuse', 'zero', 'hold'}
+        What is done about samples that are not finite, see `Gaps`.
+
+    Attributes
+    ----------
+    sampling_rate : float
+        Hz, at which the samples must come.
+    frequencies : tuple of float
+        Hz, of the wanted tones.
+    hop : int
+        Samples given at a time.
+    samples : int
+        Samples pushed so far.
+    """
+
+    def __init__(
+        self, model: Model, facts: dict[str, Any], tones: Sequence[int] | None = None, gaps: str = "refuse"
+    ) -> None:
+        _check_facts(facts)
+        _check_causal(model)
+        self.tones = _chosen(model.tones, tones)
+        self.sampling_rate = float(facts["sampling_rate"])
+        self.frequencies = tuple(float(facts["frequencies"][tone]) for tone in self.tones)
+        self.hop, self._center, self._scale = model.hop, facts["center"], facts["scale"]
+        self._period = _period(facts, model.hop)
+        self.fingerprint = _fingerprint(model, facts)
+        self._network = Steps(model, self.tones)
+        self._how = gaps
+        self.reset()
+
+    @classmethod
+    def load(cls, path: str | Path, tones: Sequence[int] | None = None, gaps: str = "refuse") -> "ToneFilter":
+        """Filter of a model file; parameters as for the class."""
+        return cls(*models.load(path), tones, gaps)
+
+    @property
+    def latency(self) -> int:
+        """Samples after which a sample's tones are there at the latest: one hop."""
+        return self.hop
+
+    @property
+    def waiting(self) -> int:
+        """Samples pushed that wait for their hop to be full."""
+        return len(self._waiting)
+
+    @property
+    def gaps_filled(self) -> int:
+        """Samples that were not finite and have been replaced."""
+        return self._gaps.filled
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._gaps, self.samples, self._position, self._finished = Gaps(self._how), 0, 0, False
+        self._waiting = np.zeros(0, dtype="f4")
+        self._network.reset()
+
+    def push(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Take the next samples of the stream and give the tones that can be known by now.
+
+        Parameters
+        ----------
+        samples : array_like, shape (n,)
+            In the units of the training recordings, any float or integer type; n may be 0.
+
+        Returns
+        -------
+        ndarray of float32, shape (tones, m)
+            After n samples in all, floor(n / hop) hop have come out in all.
+
+        Raises
+        ------
+        InputError
+            If they are not one-dimensional, no real numbers, not finite (with gaps='refuse') or come after `finish`;
+            nothing has changed then.
+        """
+        self._check_open()
+        fresh = self._gaps.fill(as_samples(samples), self.samples)
+        self.samples += len(fresh)
+        known = np.concatenate([self._waiting, scaled(fresh, self._center, self._scale)])
+        whole = len(known) // self.hop * self.hop
+        self._waiting = known[whole:].copy()
+        return self._advance(known[:whole])
+
+    def finish(self) -> NDArray[np.float32]:
+        """Tones (tones, m) of the samples that wait, as if zeros came behind them; then the stream is over."""
+        self._check_open()
+        self._finished = True
+        left, self._waiting = self._waiting, self._waiting[:0]
+        return self._advance(np.pad(left, (0, -len(left) % self.hop)))[:, : len(left)]
+
+    def state(self) -> dict[str, NDArray]:
+        """Everything needed to go on later, in another filter of the same model and tones: arrays by name."""
+        self._check_open()
+        return {
+            "model": np.array(self.fingerprint),
+            "tones": np.array(self.tones),
+            "waiting": self._waiting.copy(),
+            "position": np.array(self._position),
+            "samples": np.array(self.samples),
+            "last": np.array(self._gaps.last),
+            "gaps_filled": np.array(self._gaps.filled),
+            **_numbered(self._network.state),
+        }
+
+    def set_state(self, state: dict[str, NDArray], name: str = "state") -> None:
+        """Go on from what `state` gave; `name` is what an error calls it.
+
+        Raises
+        ------
+        InputError
+            If it is of another model or other tones, or incomplete; nothing has changed then.
+        """
+        self._check_state(state, name)
+        self.reset()
+        self._network.state = [state[name] for name in _numbered(self._network.state)]
+        self._waiting = np.array(state["waiting"], dtype="f4")
+        self._position, self.samples = int(state["position"]), int(state["samples"])
+        self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.savez(file, **self.state())
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is missing, damaged, or of another model or other tones; nothing has changed then.
+        """
+        remedy = "remove it to begin a new stream"
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file: a state is written by `save`")
+        try:
+            with Path(path).open("rb") as content, np.load(content, allow_pickle=False) as file:
+                state = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not a whole state of a filter: {remedy}") from error
+        self.set_state(state, str(path))
+
+    def _check_state(self, state: dict[str, NDArray], name: str) -> None:
+        if not set(STATE) <= set(state):
+            raise InputError(f"{name}: not the state of a filter: it holds {', '.join(sorted(STATE))} and memories")
+        if str(state["model"]) != self.fingerprint:
+            raise InputError(
+                f"{name}: the state of model {state['model']}, but this filter's is {self.fingerprint}: go on with the "
+                f"model it was saved with, or begin a new stream"
+            )
+        if state["tones"].tolist() != list(self.tones):
+            raise InputError(
+                f"{name}: the state of tones {state['tones'].tolist()} (from 0), but this filter gives "
+                f"{list(self.tones)}: ask for the same tones, or begin a new stream"
+            )
+        memories, waiting = _numbered(self._network.state), state["waiting"]
+        whole = set(state) == {*STATE, *memories} and waiting.ndim == 1 and len(waiting) < self.hop
+        whole = whole and all(state[key].shape == memory.shape for key, memory in memories.items())
+        if not whole or not all(np.isfinite(state[key]).all() for key in (*memories, "waiting")):
+            raise InputError(f"{name}: a damaged state of this filter: begin a new stream")
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise InputError("the stream was finished: call reset() to begin a new one")
+
+    def _advance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tones (tones, n) of scaled samples (n,), a whole number of hops."""
+        frames, begin, parts = samples.reshape(-1, self.hop), 0, []
+        while begin < len(frames):
+            if self._position == self._period:
+                self._network.reset()
+                self._position = 0
+            end = len(frames) if self._period is None else begin + self._period - self._position
+            parts.append(self._network(frames[begin:end]))
+            self._position += len(parts[-1])
+            begin += len(parts[-1])
+        if not parts:
+            return np.zeros((len(self.tones), 0), dtype="f4")
+        whole = np.concatenate(parts).reshape(len(frames), len(self.tones), self.hop)
+        return whole.transpose(1, 0, 2).reshape(len(self.tones), -1)
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    missing = [name for name in FACTS if name not in facts] or ["stateful"] * ("stateful" not in facts["train"])
+    if missing:
+        raise InputError(f"the model does not say its {', '.join(missing)}: train it with `dvc repro train`")
+
+
+def _check_causal(model: Model) -> None:
+    if not model.causal:
+        raise InputError(
+            "the model is bidirectional: it reads a window to its end before it gives the first sample, so it is no "
+            "filter for streams; judge it with `dvc repro evaluate`"
+        )
+
+
+def _numbered(memories: Sequence[NDArray]) -> dict[str, NDArray]:
+    """What a network remembers, by the names that a saved state gives it."""
+    return {f"memory_{number}": memory for number, memory in enumerate(memories)}
+
+
+def _chosen(count: int, tones: Sequence[int] | None) -> tuple[int, ...]:
+    """Tones wanted, from 0; all of them without a choice."""
+    chosen = tuple(range(count)) if tones is None else tuple(tones)
+    if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= tone < count for tone in chosen):
+        raise InputError(f"tones: got {list(chosen)}, but they are different numbers from 0 to {count - 1}")
+    return chosen
+
+
+def _period(facts: dict[str, Any], hop: int) -> int | None:
+    """Frames after which the state is reset, as in training; None if it is carried on."""
+    if facts["train"]["stateful"]:
+        return None
+    length = facts["sequence_length"]
+    if length < hop or length % hop:
+        raise InputError(f"the model was trained on windows of {length} samples, no whole number of hops of {hop}")
+    return length // hop
+
+
+def _fingerprint(model: Model, facts: dict[str, Any]) -> str:
+    """12 digits that change with anything that a state depends on."""
+    used = {name: facts[name] for name in FACTS} | {
+        "train": facts["train"]["stateful"],
+        "model": facts["model"],
+    }
+    found = hashlib.md5(json.dumps(used, sort_keys=True).encode(), usedforsecurity=False)
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return found.hexdigest()[:12]
