@@ -4,7 +4,7 @@
 PYTHON ?= python3
 WORKERS = --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Modules are compiled when they are first imported: most never are.
-PIP = --quiet --disable-pip-version-check --no-compile
+PIP = --disable-pip-version-check --no-compile --constraint constraints.txt
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 # A virtual environment or a setting of the caller's must not reach in; one that keeps compiled modules from being
@@ -13,10 +13,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 NO_GIT = DVC needs a Git repository with a commit, and a zip has none: clone it, or git init && git add --all && git commit -m start
 
-.PHONY: repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
+.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
-	@git rev-parse --verify --quiet HEAD >/dev/null || { echo "$(NO_GIT)"; exit 1; }
+	@git rev-parse --verify HEAD >/dev/null || { echo "$(NO_GIT)"; exit 1; }
 	@dvc repro
 	@echo
 	@cat metrics/evaluate/metrics.json
@@ -30,19 +30,19 @@ verdict: .venv/installed  ## whether the outputs here are the committed bits, an
 undo: .venv/installed  ## back to the last commit, whatever stopped a run: parameters, dvc.lock, metrics, data, model, pictures
 	@python -m workspace undo
 
-test: .venv/installed  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
+test: .venv/installed-test  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
 	@python -m pytest $(WORKERS) -m "not whole" --ignore tests/sharing --ignore tests/cluster $(TESTS)
 
-test-whole: .venv/installed-test  ## run the others
+test-whole: .venv/installed-test-all  ## run the others
 	@python -m pytest $(WORKERS) -m whole $(TESTS)
 
-test-all: .venv/installed-test  ## run all tests
+test-all: .venv/installed-test-all  ## run all tests
 	@python -m pytest $(WORKERS) $(TESTS)
 
-share-test: .venv/installed-test  ## the tests of remotes alone: two clones and real servers on loopback
+share-test: .venv/installed-test-all  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing
 
-torture: .venv/installed  ## kill searches at every step and at random, twenty rounds (about a quarter of an hour)
+torture: .venv/installed-test  ## kill searches at every step and at random, twenty rounds (about a quarter of an hour)
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
 
 lint: .venv/installed-dev  ## check style and formatting
@@ -100,12 +100,20 @@ help:  ## this list
 		{ echo "tonesift needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No venv module? On Debian: apt-get install python3-venv"; exit 1; }
 
-.venv/installed: requirements.txt | .venv/bin/python
+constraints: .venv/installed-dev  ## pin what requirements*.txt bring with them
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --strip-extras \
+		requirements-test-all.txt requirements-dev.txt --output-file constraints.txt
+
+.venv/installed: requirements.txt constraints.txt | .venv/bin/python
 	python -m pip install $(PIP) -r requirements.txt
 	@touch $@
 
-.venv/installed-test: requirements-test.txt requirements-scale.txt requirements.txt | .venv/bin/python
+.venv/installed-test: requirements-test.txt .venv/installed
 	python -m pip install $(PIP) -r requirements-test.txt
+	@touch $@
+
+.venv/installed-test-all: requirements-test-all.txt requirements-scale.txt requirements-test.txt requirements.txt constraints.txt | .venv/bin/python
+	python -m pip install $(PIP) -r requirements-test-all.txt
 	@touch $@
 
 .venv/installed-scale: requirements-scale.txt .venv/installed

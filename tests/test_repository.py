@@ -103,7 +103,7 @@ def test_no_placeholder_is_left_in_the_documents():
 
 
 def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
-    files = ("requirements.txt", "requirements-scale.txt", "requirements-test.txt")
+    files = ("requirements.txt", "requirements-scale.txt", "requirements-test.txt", "requirements-test-all.txt")
     lines = [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
     pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
