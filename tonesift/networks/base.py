@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tonesift import arithmetic
 
+ONEDNN = torch.backends.mkldnn.is_available()  # not in builds for Apple's processors
 State = list[Tensor]  # each (..., B, ...) with the sequences in dimension 1
 
 
@@ -88,7 +89,7 @@ def product(inputs: Tensor, weight: Tensor, start: Tensor) -> Tensor:
     itself calls it so from compiled graphs only, which do not learn, so the gradient is ours.
     """
     plain = inputs.device.type == "cpu" and inputs.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if plain and arithmetic.chosen() == "portable":
+    if plain and ONEDNN and arithmetic.chosen() == "portable":
         return _Product.apply(inputs, weight, start)
     return nn.functional.linear(inputs, weight, start) if start.dim() == 1 else torch.addmm(start, inputs, weight.T)
 
