@@ -52,18 +52,16 @@ PATHS = {
 }
 
 
-# What takes long: `make test` leaves it out.
-WHOLE = {
-    *("cluster", "sharing", "workspace"),
-    *("test_arithmetic.py", "test_pipeline.py", "test_search.py", "test_faults.py"),
-    *("test_stages.py", "test_edges.py", "test_report_command.py", "test_carried_state.py"),
-}
+# What takes long, by what a test asks for: a copy of the repository to run in, another search's repository, a browser,
+# other processors. `make test` leaves it out, but for the one test that is marked as the main job.
+WHOLE = {"make_workspace", "foreign", "browser", "bits", "preloaded"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by where they stand and what they take."""
+    """Mark the tests that take long."""
     for item in items:
-        if WHOLE & set(item.path.parts) or "browser" in item.fixturenames:
+        servers = {"cluster", "sharing"} & set(item.path.parts)
+        if servers or (WHOLE & set(item.fixturenames) and not item.get_closest_marker("main_job")):
             item.add_marker(pytest.mark.whole)
 
 

@@ -199,6 +199,7 @@ def test_native_arithmetic_makes_others(workspace, preloaded):
     assert len(set(weights.values())) > 1
 
 
+@pytest.mark.whole
 def test_bfloat16_trains_in_native_arithmetic():
     if not HAS_BFLOAT16:
         pytest.skip("this processor has no bfloat16")

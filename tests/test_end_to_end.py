@@ -3,10 +3,12 @@
 import sys
 
 import numpy as np
+import pytest
 
 from tonesift.streaming.tonefilter import ToneFilter
 
 
+@pytest.mark.main_job
 def test_make_repro_change_undo_and_filter(workspace):
     workspace.set({"evaluate": {"detail": "scores"}})
     workspace.run("dvc", "repro")
