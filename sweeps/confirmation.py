@@ -20,6 +20,7 @@ from scipy import stats
 
 from sweeps.driver import Options, run_study
 from sweeps.errors import StudyError
+from sweeps.files import write_whole
 from sweeps.ledger import Campaign, Trial
 from sweeps.repository import Repository
 from sweeps.strategies.base import SENSE
@@ -249,5 +250,5 @@ def write(study: Study, table: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table.to_csv(text, index=False, float_format="%.8g", lineterminator="\n")
-    (folder / "confirm.csv").write_text(text.getvalue(), encoding="utf-8")
-    (folder / "confirm.md").write_text(f"# Study {study.name}\n\n{in_words(study, table)}", encoding="utf-8")
+    write_whole(folder / "confirm.csv", text.getvalue())
+    write_whole(folder / "confirm.md", f"# Study {study.name}\n\n{in_words(study, table)}")

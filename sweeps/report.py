@@ -5,7 +5,6 @@ Equal ledgers give equal bytes: nothing here looks at the clock.
 
 import base64
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tabulate import tabulate
 
 from sweeps.advice import advice
 from sweeps.analysis import Analysis, text
+from sweeps.files import write_whole
 from sweeps.ledger import Campaign, Trial
 from sweeps.pictures import Picture, drawn, png
 from sweeps.promotion import as_yaml
@@ -80,15 +80,7 @@ def write(study: Study, campaign: Campaign, folder: Path, extra_html: str = "") 
     for path in sorted(folder.iterdir()):
         if MADE.fullmatch(path.name) and path.name not in files:
             path.unlink()
-    return [_replace(folder / name, made) for name, made in files.items()]
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write aside, then rename: whoever reads sees the old file or the new one."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_bytes(content)
-    os.replace(aside, path)  # noqa: PTH105
-    return path
+    return [write_whole(folder / name, made) for name, made in files.items()]
 
 
 def show(

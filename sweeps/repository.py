@@ -19,6 +19,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.resolver import implicit_resolvers
 
 from sweeps.errors import StudyError
+from sweeps.files import write_whole
 from sweeps.studies import flatten, unreadable
 
 SHORT = 7
@@ -234,7 +235,7 @@ def parse(path: str, text: str) -> dict[str, Any]:
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Set values, by keys with dots, in a YAML, JSON or TOML file; comments and order stay.
+    """Set values, by keys with dots, in a YAML, JSON or TOML file, whole or not at all; comments and order stay.
 
     Floats and text are written so that readers of YAML 1.1 see the same: PyYAML takes 1e-05 for text, `no` for false.
     """
@@ -242,19 +243,20 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if path.suffix == ".json":
         content = json.loads(text)
         _update(content, settings)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        written = json.dumps(content, indent=2) + "\n"
     elif path.suffix == ".toml":
         import tomlkit
 
         content = tomlkit.parse(text)
         _update(content, settings)
-        path.write_text(tomlkit.dumps(content), encoding="utf-8")
+        written = tomlkit.dumps(content)
     else:
-        yaml = round_trip()
+        yaml, stream = round_trip(), io.StringIO()
         content = yaml.load(text)
         _update(content, settings)
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(content, file)
+        yaml.dump(content, stream)
+        written = stream.getvalue()
+    write_whole(path, written)
 
 
 def round_trip() -> YAML:

@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -423,3 +424,22 @@ def test_commands_of_git_that_fail_say_why(tiny):
     with pytest.raises(StudyError, match=r"^git for-each-ref: .*not a git repository"):
         Repository(tiny.path.parent).experiments()
     assert os.environ["HOME"] == str(tiny.path.parent / "home")
+
+
+def test_parameters_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: 1  # one\n", encoding="utf-8")
+    path.chmod(0o640)
+
+    def full(self, content):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="no space left"):
+            write_settings(path, {"a": 2})
+    assert path.read_text(encoding="utf-8") == "a: 1  # one\n"
+    write_settings(path, {"a": 2})
+    assert path.read_text(encoding="utf-8") == "a: 2  # one\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in tmp_path.iterdir()] == ["params.yaml"]
