@@ -1,5 +1,5 @@
 # make repro: rebuild everything that is out of date    make test: run the tests    make lint: check style
-# Both environments are made here, in .venv, from the pinned requirements; PYTHON picks the interpreter.
+# The environment is made here, in .venv, from the pinned requirements; PYTHON picks the interpreter.
 
 PYTHON ?= python3
 WORKERS = --numprocesses 3 --dist loadfile --no-loadscope-reorder
@@ -31,7 +31,7 @@ undo: .venv/installed  ## back to the last commit, whatever stopped a run: param
 	@python -m workspace undo
 
 test: .venv/installed-test  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
-	@python -m pytest $(WORKERS) -m "not whole" --ignore tests/sharing --ignore tests/cluster $(TESTS)
+	@python -m pytest $(WORKERS) $(or $(TESTS),-m "not whole" --ignore tests/sharing --ignore tests/cluster)
 
 test-whole: .venv/installed-test-all  ## run the others
 	@python -m pytest $(WORKERS) -m whole $(TESTS)
@@ -42,8 +42,9 @@ test-all: .venv/installed-test-all  ## run all tests
 share-test: .venv/installed-test-all  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing
 
-torture: .venv/installed-test  ## kill searches at every step and at random, twenty rounds (about a quarter of an hour)
+torture: .venv/installed-test  ## kill searches and dvc repro, each at every step and at random (half an hour)
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
+	@TORTURE_ROUNDS=6 python -m pytest --numprocesses 2 tests/workspace/test_undo.py
 
 lint: .venv/installed-dev  ## check style and formatting
 	@ruff check .
@@ -57,7 +58,7 @@ report: .venv/installed  ## write plots/report.html and models/README.md, and sa
 	@dvc repro
 	@python -m pages.report plots/report.html models/README.md
 
-bench: .venv/installed-scale  ## measure what the README says about speed (about forty minutes)
+bench: .venv/installed-scale  ## measure what docs/speed.md says (about forty minutes)
 	@python -m benchmarks.arithmetic
 	@python -m benchmarks.training
 	@python -m benchmarks.training time
@@ -69,7 +70,7 @@ bench: .venv/installed-scale  ## measure what the README says about speed (about
 	@python -m benchmarks.cluster
 	@python -m benchmarks.scale driver --trials 10000
 
-baseline: .venv/installed  ## the guide's configuration as a study, and its comparison for the README (ten minutes)
+baseline: .venv/installed  ## the guide's configuration as a study, and its comparison for docs/results.md (ten minutes)
 	@python -m sweeps run studies/baseline.yaml
 	@git show "$$(git for-each-ref --sort=-creatordate --count=1 --format='%(objectname)' \
 		'refs/exps/**/baseline-000-*')":metrics/evaluate/comparison.csv > docs/baseline.csv
@@ -82,7 +83,7 @@ families: .venv/installed  ## the families side by side (an hour), and what a sa
 	@for study in parameters time folds; do python -m sweeps run studies/family-$$study.yaml || exit 1; done
 	@python -m benchmarks.families docs/families.csv
 
-pictures: .venv/installed  ## bring the pictures the README shows to docs/
+pictures: .venv/installed  ## bring the pictures that README and docs/ show to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/
 	@python -m pages.story studies/story/trials.csv docs/story.png
 

@@ -1,1 +1,1 @@
-"""What the README says about speed, as commands (`make bench`): both sides of a comparison take turns in one run."""
+"""What `docs/speed.md` says, as commands (`make bench`): both sides of a comparison take turns in one run."""

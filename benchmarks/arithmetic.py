@@ -42,6 +42,7 @@ def measured(subject: str) -> Iterator[float]:
     if subject in ("guide", "plain"):
         for (seconds,) in training.SIDES["ours" if subject == "guide" else "plain"](2 * STEPS):
             yield seconds
+        return
     shapes = {label: families.shape(row) for label, row in families.trials("family-parameters").items()}
     clean, batches = sequences.without_noise(training.read_signals(1), 0.0, 1.0), training.stream_batches()
     with training.our_step(shapes[subject], clean, training.NOISE_STD) as step:
@@ -64,7 +65,7 @@ def main() -> None:
     for subject in (*families.trials("family-parameters"), "guide"):
         sides = [start(subject, side) for side in SIDES]
         sides += [start("plain", "native")] if subject == "guide" else []
-        rounds = [[turn(side) for side in sides] for _ in range(ROUNDS)]
+        rounds = [[turn(side) for side in sides] for _ in range(ROUNDS + 1)][1:]  # in the first some still start
         for side in sides:
             side.communicate()
         native, portable = (1000 * statistics.median(each) for each in list(zip(*rounds, strict=True))[:2])

@@ -1,8 +1,8 @@
 """The pipeline's stages, one module each: read arguments and parameters, call `tonesift`, write outputs.
 
 `main` is the shell around all of them. A mistake of the user's is one line for each mistake and exit status 1; Ctrl-C
-and a polite kill clean up what is half-written; when the stage ended, how, and how long it took go into one file that
-is no stage's output, because wall-clock figures in an output would change `dvc.lock` at every run.
+and a polite kill clean up what is half-written. When a stage succeeded or failed, and what it says of its own time, go
+into one file that is no stage's output, because wall-clock figures in an output would change `dvc.lock` at every run.
 """
 
 import argparse

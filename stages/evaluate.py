@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write metrics and tables, and with `detail: full` everything that takes longer."""
     (settings,) = stages.settings(arguments.params, "evaluate")
-    arithmetic.choose("portable")
+    arithmetic.choose("portable", or_native=True)
     from tonesift.data import recordings, windows
     from tonesift.evaluation import tables
     from tonesift.examination import whole

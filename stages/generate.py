@@ -15,7 +15,7 @@ from tonesift import arithmetic, params
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write both sets of recordings and report their signal-to-noise ratios."""
     (data,) = stages.settings(arguments.params, "data")
-    arithmetic.choose("portable")
+    arithmetic.choose("portable", or_native=True)
     from tonesift.data import signals
 
     for warning in signals.warnings(data.frequencies):

@@ -14,7 +14,7 @@ from tonesift import arithmetic
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the split and say how large its parts are."""
     settings, hop = stages.settings(arguments.params, "prepare", "model.hop")
-    arithmetic.choose("portable")
+    arithmetic.choose("portable", or_native=True)
     from tonesift.data import recordings, windows
 
     with recordings.opened(arguments.recordings) as source:

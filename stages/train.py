@@ -100,7 +100,9 @@ def start_live(folder: Path) -> "Live":
     try:
         return Live(str(folder), save_dvc_exp=False, dvcyaml=False)
     except Exception as error:  # it opens the DVC repository: no commit yet, a full disk and more, each its own class
-        raise InputError(f"DVCLive cannot open this repository: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"DVCLive cannot open this repository: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
 
 
 class Progress:

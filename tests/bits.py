@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from tonesift import arithmetic, families  # noqa: E402
 
-PATHS = {
+PATHS = {  # arguments of each stage, as in dvc.yaml
     "generate": ("data/train.h5", "data/test.h5"),
     "prepare": ("data/train.h5", "data/windows.h5"),
     "train": ("data/train.h5", "data/windows.h5", "models/model.safetensors", "metrics/train"),
@@ -70,7 +70,7 @@ OWN = {
 
 
 def write_params(path: Path, family: str) -> None:
-    """The parameters that study fixed began with, which stay as they are, made small."""
+    """The base of study fixed, which never changes, made small."""
     from ruamel.yaml import YAML
 
     yaml = YAML()

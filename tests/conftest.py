@@ -18,6 +18,8 @@ from tonesift import arithmetic
 # Before anything imports NumPy; processes that tests start inherit it.
 arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
 
+from bits import PATHS  # noqa: E402
+
 from sweeps.worker import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,23 +36,6 @@ SMALL = {
     "model": {"hidden_size": 8},
     "train": {"epochs": 2, "learning_rate": 0.01, "arithmetic": "portable"},
 }
-
-# Arguments of each stage, as in dvc.yaml.
-PATHS = {
-    "generate": ("data/train.h5", "data/test.h5"),
-    "prepare": ("data/train.h5", "data/windows.h5"),
-    "train": ("data/train.h5", "data/windows.h5", "models/model.safetensors", "metrics/train"),
-    "evaluate": (
-        "data/train.h5",
-        "data/windows.h5",
-        "data/test.h5",
-        "models/model.safetensors",
-        "metrics/train/plots",
-        "metrics/evaluate",
-        "plots/evaluate",
-    ),
-}
-
 
 # What takes long, by what a test asks for: a copy of the repository to run in, another search's repository, a browser,
 # other processors. `make test` leaves it out, but for the one test that is marked as the main job.

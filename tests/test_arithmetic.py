@@ -84,12 +84,17 @@ print(sorted(set(os.environ) & set(arithmetic.PORTABLE)), arithmetic.facts()["ar
     assert other.stdout.startswith(str(sorted(arithmetic.PORTABLE)))
 
 
-def test_a_processor_without_avx2_is_refused_for_portable_training_only(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    with pytest.raises(InputError, match=r"train\.arithmetic: got 'portable', but .* DEFAULT: set it to native"):
-        arithmetic.check_processor()
-    monkeypatch.setattr(arithmetic, "_chosen", "native")
-    arithmetic.check_processor()
+@pytest.mark.parametrize(("machine", "flags"), [("x86_64", "fpu sse2 avx fma"), ("x86_64", "avx2"), ("aarch64", "")])
+def test_a_processor_without_avx2_is_refused_for_training_and_noted_elsewhere(monkeypatch, capsys, machine, flags):
+    monkeypatch.setattr(arithmetic.platform, "machine", lambda: machine)
+    monkeypatch.setattr(arithmetic, "_cpuinfo", lambda: ["model name : Old One", f"flags : {flags}"] if flags else [])
+    monkeypatch.setattr(arithmetic, "_chosen", "portable")
+    with pytest.raises(InputError, match=r"train\.arithmetic: portable arithmetic takes .* is not: set it to native"):
+        arithmetic.choose("portable")
+    arithmetic.choose("portable", or_native=True)
+    assert arithmetic.chosen() == "native"
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("note: portable arithmetic takes")
 
 
 def test_facts_say_what_decides_the_bits_and_no_more(monkeypatch):
@@ -176,9 +181,11 @@ def test_other_processors_make_the_same_bits(bits, preloaded, tmp_path, processo
 
 
 def test_the_other_processor_is_seen(preloaded):
-    program = "import platform, torch; print(torch.backends.cpu.get_cpu_capability())"
+    program = "import torch; print(torch.backends.cpu.get_cpu_capability())"
     seen = {name: python(program, LD_PRELOAD=preloaded, CPUID_AS=name).stdout.strip() for name in PROCESSORS}
     assert seen["haswell"] == seen["zen2"] == "AVX2"
+    if "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        assert seen["skylake"] == seen["zen4"] == "AVX512"
     unknown = python(program, LD_PRELOAD=preloaded, CPUID_AS="z80")
     assert (unknown.returncode, unknown.stderr[:9]) == (1, "cpuid.so:")
 

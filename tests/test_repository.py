@@ -109,7 +109,18 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
     known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
-    known |= {"clones", "conftest", "foreign", "ledgers", "networks", "random_models", "servers", "tiny", "warm"}
+    known |= {
+        "bits",
+        "clones",
+        "conftest",
+        "foreign",
+        "ledgers",
+        "networks",
+        "random_models",
+        "servers",
+        "tiny",
+        "warm",
+    }
     known |= set(FOLDERS)
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)

@@ -30,23 +30,32 @@ LIBRARIES = ("numpy", "torch")
 _chosen = "native"
 
 
-def choose(name: str) -> None:
+def choose(name: str, or_native: bool = False) -> None:
     """Decide how this process computes, before NumPy or PyTorch is loaded.
 
     Parameters
     ----------
     name : {'portable', 'native'}
         What `train.arithmetic` says.
+    or_native : bool
+        Where the processor cannot compute portably, note it and go on natively, instead of refusing.
 
     Raises
     ------
     InputError
-        If 'portable' comes too late: a library is loaded and was not told.
+        If 'portable' comes too late, since a library is loaded that was told nothing or something else; or if the
+        processor is no x86-64 one with AVX2 and FMA.
     """
     global _chosen  # what the libraries make of the environment is the whole process's, too
+    if name == "portable" and not has_avx2():
+        lacking = f"portable arithmetic takes an x86-64 processor with AVX2 and FMA, which {processor()} is not"
+        if not or_native:
+            raise InputError(f"train.arithmetic: {lacking}: set it to native")
+        print(f"note: {lacking}: other last digits than elsewhere", file=sys.stderr)
+        name = "native"
     loaded = [library for library in LIBRARIES if library in sys.modules]
     told = all(os.environ.get(variable) == value for variable, value in PORTABLE.items())
-    if name == "portable" and loaded and not told:
+    if name == "portable" and loaded and not (told and os.environ.keys().isdisjoint(CONTRARY)):
         raise InputError(
             f"portable arithmetic must be chosen before NumPy and PyTorch are loaded, but {' and '.join(loaded)} came "
             f"first: start Python without that, or with {' '.join(f'{key}={value}' for key, value in PORTABLE.items())}"
@@ -66,22 +75,12 @@ def chosen() -> str:
     return _chosen
 
 
-def check_processor() -> None:
-    """Refuse portable training where the processor lacks the code that the others run.
-
-    Raises
-    ------
-    InputError
-        If it is no x86-64 one with AVX2 and FMA.
-    """
-    import torch
-
-    capability = torch.backends.cpu.get_cpu_capability()
-    if _chosen == "portable" and capability != "AVX2":
-        raise InputError(
-            "train.arithmetic: got 'portable', but it takes an x86-64 processor with AVX2 and FMA, and PyTorch finds "
-            f"{platform.machine()} {capability}: set it to native"
-        )
+def has_avx2() -> bool:
+    """Whether this is an x86-64 processor with AVX2 and FMA; where only PyTorch could tell, it is taken to be."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    flags = [line.split() for line in _cpuinfo() if line.startswith("flags")]
+    return not flags or {"avx2", "fma"} <= set(flags[0])
 
 
 def facts() -> dict[str, str]:
@@ -103,8 +102,10 @@ def machine() -> dict[str, str]:
 
 def processor() -> str:
     """Name of the processor."""
-    if platform.system() == "Linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")  # Linux's
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     try:
         return chosen.action()
-    except WorkspaceError as error:
+    except (WorkspaceError, OSError) as error:
         print(f"workspace: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -39,9 +39,11 @@ def committed(path: str) -> str | None:
 def stages(text: str | None) -> dict[str, Any]:
     """Stages of a dvc.lock by name; none where there is no readable one."""
     try:
-        return (YAML(typ="safe", pure=True).load(text or "") or {}).get("stages") or {}
-    except (YAMLError, AttributeError):
+        found = YAML(typ="safe", pure=True).load(text or "")["stages"]
+        outputs(found)
+    except (YAMLError, AttributeError, KeyError, TypeError, ValueError):
         return {}
+    return found
 
 
 def outputs(lock: dict[str, Any]) -> dict[str, str]:

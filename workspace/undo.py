@@ -1,10 +1,12 @@
-"""Back to the last commit: parameters, dvc.lock and all outputs, from DVC's cache, or made again where it lacks them.
+"""Back to the last commit: parameters, dvc.lock and all outputs, from DVC's cache or remote, or made again.
 
-Whatever a run was stopped by, this is the one way back. What it leaves alone: code, studies, documents, experiments.
+Whatever a run was stopped by, this is the way back. It leaves alone code, studies, documents and experiments. What it
+takes away is named first, and kept: changes of tracked files in Git's store, everything else in `.dvc/tmp/undone`.
 """
 
 import itertools
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,40 +17,56 @@ from workspace.repository import LOCK, WorkspaceError, dvc, git, last_commit, ou
 
 PARAMS = "params.yaml"
 FOLDERS = ("data", "models", "metrics", "plots")
-LOCKS = Path(".dvc/tmp")  # DVC's own, of runs
+CODE = ("stages", "tonesift", "dvc.yaml")
+LOCKS, UNDONE = Path(".dvc/tmp"), Path(".dvc/tmp/undone")
 
 
 def run() -> int:
     """Go back, saying what is dropped; 0 if the outputs are the committed bits then."""
     commit, lock = last_commit()
     end_left_stages()
+    shutil.rmtree(UNDONE, ignore_errors=True)
     restore(outputs(lock))
-    if replaced := verdict.unlike_lock():
+    if replaced := list(verdict.unlike_lock()):
         print(f"Replaces: {', '.join(replaced)}", flush=True)
-        dvc("checkout", "--force", "--quiet")  # says nothing that is not seen next
+        put_aside(replaced)
+        dvc("checkout", "--force", "--quiet")  # what it cannot, is seen next
+        if verdict.unlike_lock() and not dvc("fetch", "--quiet").returncode:
+            dvc("checkout", "--force", "--quiet")
         if verdict.unlike_lock():
             make_again(commit)
+    if verdict.uncached():
+        dvc("commit", "--force", "--quiet")
+        git("restore", "--source=HEAD", "--", LOCK)
+    if UNDONE.is_dir():
+        print(f"Kept until the next undo: {UNDONE}")
     return verdict.run()
 
 
 def end_left_stages() -> None:
-    """End stages whose DVC was killed without them; refuse where one is at work."""
-    here = Path.cwd()
+    """End stages whose DVC was killed without them; refuse where anything else is at work here."""
+    left = []
     for process in psutil.process_iter():
         try:
             words, place = process.cmdline(), process.cwd()
-            parents = [parent.cmdline() for parent in process.parents()]
+            if Path(place or "/") != Path.cwd() or process.pid == os.getpid() or not (is_dvc(words) or is_stage(words)):
+                continue
+            orphan = "DVC_STAGE" in process.environ() and not any(is_dvc(each.cmdline()) for each in process.parents())
         except (psutil.Error, OSError):
             continue
-        if Path(place or "/") != here or process.pid == os.getpid():
-            continue
-        alive = is_dvc(words) or (is_stage(words) and any(map(is_dvc, parents)))
-        if alive:
-            raise WorkspaceError(f"DVC is at work here (process {process.pid}): let it end, or stop it, then again")
-        if is_stage(words):
-            print(f"Ended: {' '.join(words[1:4])} (process {process.pid}), which its killed DVC had left running.")
+        if is_dvc(words) or not orphan:
+            what = "DVC" if is_dvc(words) else " ".join(words[1:4])
+            raise WorkspaceError(f"{what} is at work here (process {process.pid}): let it end, or stop it, then again")
+        left.append((process, " ".join(words[1:4])))
+    for process, words in left:
+        print(f"Ends {words} (process {process.pid}), which its killed DVC had left running.", flush=True)
+        try:
             process.kill()
             process.wait(10)
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.TimeoutExpired as error:
+            raise WorkspaceError(f"process {process.pid} does not end: end it, then again") from error
 
 
 def is_stage(words: list[str]) -> bool:
@@ -67,13 +85,18 @@ def restore(outs: dict[str, str]) -> None:
     paths = [path for path in (PARAMS, LOCK, *FOLDERS) if git("ls-tree", "HEAD", "--", path, check=False)]
     changed = [line[3:] for line in git("status", "--porcelain", "--untracked-files=no", "--", *paths).splitlines()]
     if changed:
-        print(f"Drops: changes in {', '.join(changed)}", flush=True)
-        if kept := git("stash", "create", check=False):
-            print(f"Git keeps them for a while: git stash apply {kept[:12]}")
+        names = ", ".join(changed)
+        kept = git("-c", "user.name=undo", "-c", "user.email=undo@localhost", "stash", "create", check=False)
+        if not re.fullmatch(r"[0-9a-f]{40,}", kept):
+            raise WorkspaceError(f"Git cannot keep the changes in {names}: commit or restore them, then again")
+        print(f"Drops: changes in {names}")
+        print(f"Git keeps them for a while: git stash apply {kept[:12]}", flush=True)
     git("restore", "--source=HEAD", "--staged", "--worktree", "--", *paths)
-    folders = [path for path, md5 in outs.items() if md5.endswith(".dir") and Path(path).is_dir()]
-    if folders:  # what another run wrote beside the committed files
-        git("clean", "--force", "-d", "--quiet", "--", *folders)
+    for folder in [path for path, md5 in outs.items() if md5.endswith(".dir") and Path(path).is_dir()]:
+        added = git("ls-files", "--others", "--exclude-standard", "--", folder).splitlines()
+        if added:  # what another run wrote beside the committed files, or a person
+            print(f"Removes: {', '.join(added)}", flush=True)
+            put_aside(added)
     for folder in FOLDERS:
         for left in Path(folder).rglob(".*.partial"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -81,13 +104,21 @@ def restore(outs: dict[str, str]) -> None:
         (LOCKS / name).unlink(missing_ok=True)
 
 
+def put_aside(paths: list[str]) -> None:
+    """Move what is there out of the way, into a folder that Git and DVC ignore."""
+    for path in filter(os.path.lexists, paths):
+        target = UNDONE / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+
+
 def make_again(commit: str) -> None:
-    """Run what the cache lacks the outputs of."""
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "stages", "tonesift", "dvc.yaml").splitlines()
+    """Run what neither the cache nor the remote has the outputs of."""
+    changed = [line[3:] for line in git("status", "--porcelain", "--", *CODE).splitlines()]
     if changed:
         raise WorkspaceError(
-            f"the cache lacks outputs of {commit}, and they cannot be made again by changed code: commit or stash "
-            f"{', '.join(line[3:] for line in changed)}, then again"
+            f"DVC's cache lacks outputs of {commit}, and they cannot be made again by changed code: commit or stash "
+            f"{', '.join(changed)}, then again"
         )
     print("DVC's cache lacks some of them: they are made again.", flush=True)
     if dvc("repro", quiet=False).returncode:

@@ -11,13 +11,16 @@ from typing import Any
 from workspace.repository import LOCK, WorkspaceError, committed, dvc, git, last_commit, outputs, stages
 
 CLOCK = "metrics/run.json"
+UNCACHED = "not in cache"
 MACHINE = ("arithmetic", "torch", "processor")
 
 
 def run() -> int:
     """Print the verdict; 0 if all outputs are as committed."""
     commit, before = last_commit()
-    now = stages(Path(LOCK).read_text(encoding="utf-8") if Path(LOCK).is_file() else "")
+    now = stages(text_of(LOCK))
+    if not now:
+        raise WorkspaceError(f"{LOCK} is missing or not readable here: make undo brings the committed one back")
     ours, theirs = outputs(now), outputs(before)
     differing = sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path)) or unlike_lock()
     if not differing:
@@ -34,13 +37,28 @@ def run() -> int:
 
 
 def unlike_lock() -> list[str]:
-    """Outputs that the workspace or DVC's cache lacks as the workspace's lock has them."""
+    """Outputs that are missing, or other than the workspace's lock has them."""
+    return sorted(path for path, state in states().items() if state != UNCACHED)
+
+
+def uncached() -> list[str]:
+    """Outputs that are as the lock has them, and not in DVC's cache."""
+    return sorted(path for path, state in states().items() if state == UNCACHED)
+
+
+def states() -> dict[str, str]:
+    """What DVC says of each output that is not as it should be."""
     done = dvc("status", "--json")
     if done.returncode:
         raise WorkspaceError(f"dvc status: {' '.join(done.stderr.split())}")
     changed = json.loads(done.stdout)
     found = [part.get("changed outs", {}) for parts in changed.values() for part in parts if isinstance(part, dict)]
-    return sorted({path for outs in found for path in outs})
+    return {path: state for outs in found for path, state in outs.items()}
+
+
+def text_of(path: str) -> str | None:
+    """Text of a file, whatever its bytes; None where there is none."""
+    return Path(path).read_text(encoding="utf-8", errors="replace") if Path(path).is_file() else None
 
 
 def reasons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -57,7 +75,7 @@ def reasons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         found += [path for path, _, _ in changes(*code)]
         if one.get("cmd") != other.get("cmd"):
             found.append(f"the command of stage {name}")
-    then, here = machine(committed(CLOCK)), machine(Path(CLOCK).read_text("utf-8") if Path(CLOCK).is_file() else None)
+    then, here = machine(committed(CLOCK)), machine(text_of(CLOCK))
     found += [f"{key}: {old} -> {new}" for key, old, new in changes(then, here)]
     return list(dict.fromkeys(found)) or ["nothing that is known: outputs were changed, or are missing"]
 

@@ -5,7 +5,7 @@
 
    Libraries for arithmetic choose their code by CPUID's vendor, model, features and caches. Where the processor can
    (`cpuid_fault` in /proc/cpuinfo) Linux has CPUID raise SIGSEGV, arch_prctl(2), and the handler below answers it:
-   vendor, model and caches are the other processor's, features those that both have. Whatever runs, runs at full speed
+   vendor, model and caches are the other processor's, features of leaf 7 (AVX2, AVX-512) those that both have. Whatever runs, runs at full speed
    on the processor that is there. Processes started with exec have the real CPUID until this file is loaded there too.
    glibc chooses its own functions before anything can be preloaded. Sources: Intel's manual, volume 2A, "CPUID"; AMD's,
    volume 3, appendix E. */

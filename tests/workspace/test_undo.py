@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 import yaml
-from conftest import Workspace
+from conftest import PATHS, Workspace
 from foreign import wait_until
 
 KILLS = int(os.environ.get("TORTURE_ROUNDS", "1")) * 6  # 36 with six
@@ -180,6 +180,78 @@ def test_an_emptied_cache_has_them_made_again(copy):
     assert is_back(copy, remade=True)
 
 
+def test_what_was_never_cached_is_kept_aside(copy):
+    copy.set(CHANGE)
+    copy.run("dvc", "repro", "--no-commit")
+    model = (copy.path / "models" / "model.safetensors").read_bytes()
+    mine = copy.path / "metrics" / "train" / "plots" / "mine.txt"
+    mine.write_text("mine", encoding="utf-8")
+    told = command(copy, "undo").stdout
+    assert "Removes: metrics/train/plots/mine.txt" in told
+    assert "Kept until the next undo: .dvc/tmp/undone" in told
+    kept = copy.path / ".dvc" / "tmp" / "undone"
+    assert (kept / "models" / "model.safetensors").read_bytes() == model
+    assert (kept / "metrics" / "train" / "plots" / "mine.txt").read_text(encoding="utf-8") == "mine"
+    assert is_back(copy)
+
+
+def test_right_files_with_an_emptied_cache_are_the_committed_bits_and_are_cached_again(copy):
+    for path in copy.path.rglob("*"):
+        if path.is_symlink():
+            pytest.skip("links into the cache")
+    shutil.rmtree(copy.path / ".dvc" / "cache")
+    assert command(copy, "verdict").returncode == 0
+    told = command(copy, "undo").stdout
+    assert "made again" not in told
+    assert is_back(copy)
+    (copy.path / "models" / "model.safetensors").unlink()
+    assert "made again" not in command(copy, "undo").stdout
+
+
+def test_in_a_merge_nothing_is_dropped_that_git_cannot_keep(copy):
+    for branch, rate in (("one", 0.02), ("other", 0.03)):
+        copy.run("git", "checkout", "--quiet", "-b", branch, "main")
+        copy.set({"train": {"learning_rate": rate}})
+        copy.commit(branch)
+    assert copy.run("git", "merge", "one", check=False).returncode
+    before = copy.read("params.yaml")
+    refused = command(copy, "undo", check=False)
+    assert refused.returncode == 2
+    assert "Git cannot keep the changes in " in refused.stderr
+    assert copy.read("params.yaml") == before
+
+
+def test_a_stage_that_somebody_runs_by_hand_is_left_alone(copy):
+    copy.set({"train": {"epochs": 2000, "early_stop_patience": 2000}})
+    mine = subprocess.Popen(
+        ["python", "-m", "stages.train", *PATHS["train"]],
+        cwd=copy.path,
+        env=copy.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: stages_of(copy), 60)
+        refused = command(copy, "undo", check=False)
+        assert "-m stages.train data/train.h5 is at work here (process " in refused.stderr
+        assert mine.poll() is None
+    finally:
+        mine.kill()
+        mine.wait()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"stages: {a: null}", b"stages: [1]", b"<<<<<<< ours"])
+def test_a_damaged_lock_is_one_line(copy, content):
+    (copy.path / "dvc.lock").write_bytes(content)
+    told = command(copy, "verdict", check=False)
+    assert told.returncode == 2
+    assert told.stderr.splitlines() == [
+        "workspace: dvc.lock is missing or not readable here: make undo brings the committed one back"
+    ]
+    command(copy, "undo")
+    assert is_back(copy)
+
+
 def test_changed_code_does_not_make_committed_outputs_again(copy):
     shutil.rmtree(copy.path / ".dvc" / "cache")
     code = copy.path / "tonesift" / "metrics.py"
@@ -214,7 +286,7 @@ def stages_of(workspace):
 
 
 def test_it_is_refused_while_dvc_is_at_work_and_ends_what_a_killed_one_left(copy):
-    copy.set(CHANGE | {"train": {"epochs": 2000, "early_stop_patience": 2000}})
+    copy.set({"train": {"epochs": 2000, "early_stop_patience": 2000}})
     changed = copy.read("params.yaml")
     dvc = started(copy)
     wait_until(lambda: stages_of(copy), 60)
@@ -226,7 +298,7 @@ def test_it_is_refused_while_dvc_is_at_work_and_ends_what_a_killed_one_left(copy
     dvc.wait()
     assert stages_of(copy)
     told = command(copy, "undo").stdout
-    assert told.startswith("Ended: -m stages.")
+    assert told.startswith("Ends -m stages.")
     assert not stages_of(copy)
     assert is_back(copy)
 

@@ -74,7 +74,6 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
     """Setup of a training on a set of recordings, refused where it cannot work here or the parts do not fit."""
     device = compute.choose_device("cpu" if settings.arithmetic == "portable" else settings.device)
     compute.check_precision(settings.precision, device)
-    arithmetic.check_processor()
     if split.sequence_length % model_params.hop:
         raise InputError(
             f"windows of {split.sequence_length} samples are no whole number of steps of {model_params.hop}: "
