@@ -1,5 +1,7 @@
 """The edge to Git and DVC: what the last commit holds, and commands."""
 
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,33 @@ def stages(text: str | None) -> dict[str, Any]:
 def outputs(lock: dict[str, Any]) -> dict[str, str]:
     """MD5 of every output in a lock, by its path."""
     return {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", [])}
+
+
+def md5(path: Path) -> str | None:
+    """MD5 as dvc.lock has it: of a file, or of the list of a folder's files; None where there is nothing."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    entries = [{"md5": md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listed = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def uncached() -> bool:
+    """Whether DVC's cache lacks an output as the workspace's lock has it."""
+    done = dvc("status", "--json")
+    if done.returncode:
+        raise WorkspaceError(f"dvc status: {' '.join(done.stderr.split())}")
+    found = [
+        part.get("changed outs", {})
+        for parts in json.loads(done.stdout).values()
+        for part in parts
+        if isinstance(part, dict)
+    ]
+    return any("not in cache" in outs.values() for outs in found)
 
 
 def last_commit() -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from workspace import verdict
-from workspace.repository import LOCK, WorkspaceError, dvc, git, last_commit, outputs
+from workspace.repository import LOCK, WorkspaceError, dvc, git, last_commit, outputs, uncached
 
 PARAMS = "params.yaml"
 FOLDERS = ("data", "models", "metrics", "plots")
@@ -26,16 +26,17 @@ def run() -> int:
     commit, lock = last_commit()
     end_left_stages()
     shutil.rmtree(UNDONE, ignore_errors=True)
-    restore(outputs(lock))
-    if replaced := list(verdict.unlike_lock()):
+    outs = outputs(lock)
+    restore(outs)
+    if replaced := verdict.unlike(outs):
         print(f"Replaces: {', '.join(replaced)}", flush=True)
         put_aside(replaced)
         dvc("checkout", "--force", "--quiet")  # what it cannot, is seen next
-        if verdict.unlike_lock() and not dvc("fetch", "--quiet").returncode:
+        if verdict.unlike(outs) and not dvc("fetch", "--quiet").returncode:
             dvc("checkout", "--force", "--quiet")
-        if verdict.unlike_lock():
+        if verdict.unlike(outs):
             make_again(commit)
-    if verdict.uncached():
+    if uncached() and not verdict.unlike(outs):
         dvc("commit", "--force", "--quiet")
         git("restore", "--source=HEAD", "--", LOCK)
     if UNDONE.is_dir():
@@ -89,7 +90,7 @@ def restore(outs: dict[str, str]) -> None:
         kept = git("-c", "user.name=undo", "-c", "user.email=undo@localhost", "stash", "create", check=False)
         if not re.fullmatch(r"[0-9a-f]{40,}", kept):
             raise WorkspaceError(f"Git cannot keep the changes in {names}: commit or restore them, then again")
-        print(f"Drops: changes in {names}")
+        print(f"Drops: changes in {counted(changed)}")
         print(f"Git keeps them for a while: git stash apply {kept[:12]}", flush=True)
     git("restore", "--source=HEAD", "--staged", "--worktree", "--", *paths)
     for folder in [path for path, md5 in outs.items() if md5.endswith(".dir") and Path(path).is_dir()]:
@@ -102,6 +103,15 @@ def restore(outs: dict[str, str]) -> None:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name in ("rwlock", "rwlock.lock"):
         (LOCKS / name).unlink(missing_ok=True)
+
+
+def counted(paths: list[str]) -> str:
+    """Paths in words, those of a folder as their number where they are many."""
+    found = []
+    for top, group in itertools.groupby(sorted(paths), key=lambda path: path.partition("/")[0]):
+        several = list(group)
+        found += several if len(several) < 4 else [f"{len(several)} files of {top}/"]
+    return ", ".join(found)
 
 
 def put_aside(paths: list[str]) -> None:

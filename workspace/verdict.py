@@ -1,17 +1,17 @@
-"""Whether the outputs here are the committed bits, from the two locks alone: Git's and the workspace's.
+"""Whether the outputs here are the committed bits.
 
 `dvc.lock` holds the MD5 of every output, and Git the lock of every commit, so there is nothing to keep by hand. Where
-they differ, so does something that decides them: parameters, code, or what the run's clock file says of the machine.
+outputs differ, so does something that decides them: parameters and code, by the two locks, or what the run's clock file
+says of the machine.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from workspace.repository import LOCK, WorkspaceError, committed, dvc, git, last_commit, outputs, stages
+from workspace.repository import LOCK, WorkspaceError, committed, git, last_commit, md5, outputs, stages
 
 CLOCK = "metrics/run.json"
-UNCACHED = "not in cache"
 MACHINE = ("arithmetic", "torch", "processor")
 
 
@@ -22,7 +22,7 @@ def run() -> int:
     if not now:
         raise WorkspaceError(f"{LOCK} is missing or not readable here: make undo brings the committed one back")
     ours, theirs = outputs(now), outputs(before)
-    differing = sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path)) or unlike_lock()
+    differing = sorted({*unlike(theirs), *(ours.keys() - theirs.keys())})
     if not differing:
         print(f"The committed bits: all {len(theirs)} outputs are as dvc.lock has them at {commit}.")
     else:
@@ -36,24 +36,9 @@ def run() -> int:
     return 1 if differing else 0
 
 
-def unlike_lock() -> list[str]:
-    """Outputs that are missing, or other than the workspace's lock has them."""
-    return sorted(path for path, state in states().items() if state != UNCACHED)
-
-
-def uncached() -> list[str]:
-    """Outputs that are as the lock has them, and not in DVC's cache."""
-    return sorted(path for path, state in states().items() if state == UNCACHED)
-
-
-def states() -> dict[str, str]:
-    """What DVC says of each output that is not as it should be."""
-    done = dvc("status", "--json")
-    if done.returncode:
-        raise WorkspaceError(f"dvc status: {' '.join(done.stderr.split())}")
-    changed = json.loads(done.stdout)
-    found = [part.get("changed outs", {}) for parts in changed.values() for part in parts if isinstance(part, dict)]
-    return {path: state for outs in found for path, state in outs.items()}
+def unlike(outs: dict[str, str]) -> list[str]:
+    """Outputs that are missing, or other than these MD5."""
+    return sorted(path for path, digest in outs.items() if md5(Path(path)) != digest)
 
 
 def text_of(path: str) -> str | None:
