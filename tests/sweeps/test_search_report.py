@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import require
+from conftest import ROOT, require
 from ledgers import FILE, played, study
 from ruamel.yaml import YAML
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from sweeps.campaigns import begun
 from sweeps.errors import StudyError
 from sweeps.ledger import Campaign, open_ledger
 from sweeps.report import show, write
+from sweeps.studies import load
 
 SPACE = {"model.width": [8, 16, 32], "train.clip": [0.5, None]}
 BASE = {"model.width": 4, "model.depth": 2, "train.clip": 1.0, "train.rate": 1e-05, "train.epochs": 3}
@@ -37,6 +39,17 @@ def made(tmp_path_factory):
 
 def read(made, name):
     return made[2][name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["quick", "family-folds"])  # a grid, and points over folds
+def test_a_committed_report_is_made_again_from_its_ledger(name, tmp_path):
+    again, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
+    copied = tmp_path / ledger.name  # opening one makes a lock beside it
+    copied.write_bytes(ledger.read_bytes())
+    (campaign,) = begun(open_ledger(copied))
+    write(again, campaign, tmp_path)
+    for file in ("report.md", "trials.csv"):
+        assert (tmp_path / file).read_text(encoding="utf-8") == (ledger.parent / file).read_text(encoding="utf-8")
 
 
 def test_everything_promised_is_written_and_nothing_else(made):
