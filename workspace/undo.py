@@ -25,7 +25,6 @@ def run() -> int:
     """Go back, saying what is dropped; 0 if the outputs are the committed bits then."""
     commit, lock = last_commit()
     end_left_stages()
-    shutil.rmtree(UNDONE, ignore_errors=True)
     outs = outputs(lock)
     restore(outs)
     if replaced := verdict.unlike(outs):
@@ -39,8 +38,6 @@ def run() -> int:
     if uncached() and not verdict.unlike(outs):
         dvc("commit", "--force", "--quiet")
         git("restore", "--source=HEAD", "--", LOCK)
-    if UNDONE.is_dir():
-        print(f"Kept until the next undo: {UNDONE}")
     return verdict.run()
 
 
@@ -115,11 +112,16 @@ def counted(paths: list[str]) -> str:
 
 
 def put_aside(paths: list[str]) -> None:
-    """Move what is there out of the way, into a folder that Git and DVC ignore."""
-    for path in filter(os.path.lexists, paths):
+    """Move what is there out of the way, into a folder that Git and DVC ignore; what lay there before is replaced."""
+    there = [path for path in paths if os.path.lexists(path)]
+    for path in there:
         target = UNDONE / path
+        if target.is_dir():
+            shutil.rmtree(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, target)
+    if there:
+        print(f"Kept until the next time in {UNDONE}", flush=True)
 
 
 def make_again(commit: str) -> None:

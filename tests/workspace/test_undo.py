@@ -192,7 +192,7 @@ def test_what_was_never_cached_is_kept_aside(copy):
     mine.write_text("mine", encoding="utf-8")
     told = command(copy, "undo").stdout
     assert "Removes: metrics/train/plots/mine.txt" in told
-    assert "Kept until the next undo: .dvc/tmp/undone" in told
+    assert "Kept until the next time in .dvc/tmp/undone" in told
     kept = copy.path / ".dvc" / "tmp" / "undone"
     assert (kept / "models" / "model.safetensors").read_bytes() == model
     assert (kept / "metrics" / "train" / "plots" / "mine.txt").read_text(encoding="utf-8") == "mine"
