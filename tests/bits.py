@@ -33,14 +33,15 @@ PATHS = {  # arguments of each stage, as in dvc.yaml
         "plots/evaluate",
     ),
 }
+TWO_TONES = {
+    "frequencies": [2.0, 5.0],
+    "phases": [0.0, 45.0],
+    "amplitudes": [1.0, 1.0],
+    "duration": 4.0,
+    "sampling_rate": 100.0,
+}
 SMALL = {
-    "data": {
-        "frequencies": [2.0, 5.0],
-        "phases": [0.0, 45.0],
-        "amplitudes": [1.0, 1.0],
-        "duration": 4.0,
-        "sampling_rate": 100.0,
-    },
+    "data": TWO_TONES,
     "prepare": {"sequence_length": 10},
     "model": {
         "hidden_size": 24,

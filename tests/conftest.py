@@ -1,5 +1,6 @@
 """What the tests share: a small configuration, and a copy of the repository to run the real pipeline in."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -18,20 +19,14 @@ from tonesift import arithmetic
 # Before anything imports NumPy; processes that tests start inherit it.
 arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
 
-from bits import PATHS  # noqa: E402
+from bits import PATHS, TWO_TONES  # noqa: E402
 
 from sweeps.worker import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("pages", "stages", "tonesift", "workspace", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = {
-    "data": {
-        "frequencies": [2.0, 5.0],
-        "phases": [0.0, 45.0],
-        "amplitudes": [1.0, 1.0],
-        "duration": 4.0,
-        "sampling_rate": 100.0,
-    },
+    "data": TWO_TONES,
     "prepare": {"sequence_length": 20},
     "model": {"hidden_size": 8},
     "train": {"epochs": 2, "learning_rate": 0.01, "arithmetic": "portable"},
@@ -48,6 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         servers = {"cluster", "sharing"} & set(item.path.parts)
         if servers or (WHOLE & set(item.fixturenames) and not item.get_closest_marker("main_job")):
             item.add_marker(pytest.mark.whole)
+
+
+def imports(path: Path) -> set[str]:
+    """Names of what a module imports; from a package, also those of what it takes from there."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def require(program: str, package: str) -> str:

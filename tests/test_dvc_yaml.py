@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, imports
 
 from tonesift import params
 
@@ -26,13 +26,9 @@ READERS = {
 
 def imported(path: Path) -> set[Path]:
     """Modules of this repository that a module imports, and the packages they lie in."""
-    names = set()
+    names = imports(path)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
             names |= package_of(node.args[0])
     found = set()
     for name in names:
@@ -136,7 +132,4 @@ def test_no_module_builds_paths_from_where_it_lies():
 
 def test_the_library_knows_neither_dvc_nor_the_stages():
     for module in (ROOT / "tonesift").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & {"dvc", "dvclive", "optuna", "stages"}, module
+        assert not {name.split(".")[0] for name in imports(module)} & {"dvc", "dvclive", "optuna", "stages"}, module

@@ -1,6 +1,5 @@
 """What is committed fits together: lock and code, README and files, pins and imports."""
 
-import ast
 import csv
 import functools
 import hashlib
@@ -12,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, imports
 from ruamel.yaml import YAML
 
 from tonesift.families import FAMILIES
@@ -109,39 +108,14 @@ def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
     known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
-    known |= {
-        "bits",
-        "clones",
-        "conftest",
-        "foreign",
-        "ledgers",
-        "networks",
-        "random_models",
-        "servers",
-        "tiny",
-        "warm",
-    }
+    known |= {path.stem for path in (ROOT / "tests").rglob("*.py")}
     known |= set(FOLDERS)
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)
         if relative.parts[0] not in (*FOLDERS, "tests"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                assert name.split(".")[0] in known | sys.stdlib_module_names, f"{name} in {relative}"
-
-
-def imports(path: Path) -> set[str]:
-    """Names of what a module imports, from a package also those of its modules."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+        for name in imports(path):
+            assert name.split(".")[0] in known | sys.stdlib_module_names, f"{name} in {relative}"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

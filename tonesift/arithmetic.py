@@ -5,8 +5,9 @@ choose rounds differently. Each reads environment variables when it is loaded; w
 same code, so `portable` makes the same bits everywhere, whatever the number of threads. `native` leaves them alone:
 1.4 times as fast for an LSTM where there is AVX-512 (`make bench`).
 
-What the variables do not reach is avoided: MKL's matrix products, which its portable code takes four times as long for
-(`tonesift.networks.base.product`), and unfused optimisers (PyTorch's square root is MKL's, and differs between makers).
+Two things are avoided all the same: MKL's matrix products, whose portable code takes three to four times as long
+(`tonesift.networks.base.product`), and unfused optimisers, whose square root is MKL's, which natively differs between
+makers.
 """
 
 import os
