@@ -32,6 +32,7 @@ examples:
   python -m sweeps report studies/quick.yaml --where 'train.r2>0.5'
   python -m sweeps best studies/quick.yaml
   python -m sweeps promote studies/quick.yaml              the winner into params.yaml, run, ready to commit
+  python -m sweeps replay studies/fixed.yaml --prune median   would a rule have stopped the winner?
   python -m sweeps clean studies/quick.yaml
 """
 
@@ -148,6 +149,22 @@ def _promote(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(arguments: argparse.Namespace) -> int:
+    from sweeps.results import replay
+
+    studies = []
+    for path in arguments.study:
+        place = _Place.of(path)
+        try:
+            studies.append((place.study, place.campaign().trials()))
+        except StudyError as error:
+            if len(arguments.study) == 1:
+                raise
+            print(error, file=sys.stderr)
+    print(replay.table(studies, [replay.read(text) for text in arguments.prune or replay.RULES], arguments.orders))
+    return 0
+
+
 def _clean(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     print(clean.clean(place.study, place.repository, arguments.dry_run, arguments.git_remote))
@@ -223,6 +240,12 @@ def parser() -> argparse.ArgumentParser:
     promote = command("promote", _promote, "write the winner to the parameters file and run it, ready to commit")
     promote.add_argument("study", type=Path, help="study file")
     promote.add_argument("--trial", type=_index, help="this one instead of the best")
+    replay = command("replay", _replay, "say what rules of pruning would have saved of studies, and lost")
+    replay.add_argument("study", type=Path, nargs="+", help="study files")
+    replay.add_argument(
+        "--prune", action="append", metavar="RULE", help="a rule as in a study, such as 'late-median, wait: 0.5'"
+    )
+    replay.add_argument("--orders", type=_count, default=100, help="random orders of the trials (100)")
     clean = command("clean", _clean, "remove a study's experiments and its ledger from this clone")
     clean.add_argument("study", type=Path, help="study file")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")

@@ -8,10 +8,8 @@ A study that was run on several states of the code has a *campaign* for each, an
 and the commit. Trials of Optuna's are attempts here: a trial that is run again has the number it had before.
 """
 
-import contextlib
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from sweeps.errors import StudyError
 from sweeps.plan.spaces import label
 from sweeps.plan.strategies import Proposal
 from sweeps.plan.studies import OneAtATime, Points, Study
+from sweeps.quiet import quiet
 from sweeps.record.trials import Outcome, Trial
 
 FILE = "ledger.jsonl"
@@ -84,14 +83,6 @@ def open_ledger(path: Path, write: bool = False) -> JournalStorage:
         raise StudyError(f"{path}: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
         raise StudyError(f"{path}: damaged ({error}): take the committed one, or move it away to begin anew") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without Optuna's warnings that something is experimental: its version is pinned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def _mend(path: Path) -> None:
