@@ -315,8 +315,11 @@ class Study(_Model):
 
     def pruned_by(self, rule: Rule) -> str | None:
         """The table that a rule of pruning reads: the one it names, or the one of `curves` named as the objective."""
-        if rule.curve is not None or rule.over_members:
-            return rule.curve
+        return rule.curve if rule.curve is not None or rule.over_members else self.named_curve
+
+    @property
+    def named_curve(self) -> str | None:
+        """The table of `curves` that is named after the objective's key."""
         wanted = self.objective[0].key.split(".")
         named = [
             path for path in self.curves if list(PurePosixPath(path).with_suffix("").parts)[-len(wanted) :] == wanted

@@ -163,8 +163,13 @@ class Campaign:
         self.storage.set_trial_user_attr(identity, f"experiment:{member}", outcome.kept())
 
     def report(self, identity: int, step: int, value: float) -> None:
-        """Keep the objective after a rung, as Optuna's intermediate value at that budget."""
+        """Keep the objective after a rung, or a point of the curve, as Optuna's intermediate value at that step."""
         self.storage.set_trial_intermediate_value(identity, step, value)
+
+    def stop(self, identity: int, stopped: Mapping[str, int], value: float) -> None:
+        """End a trial that a rule of pruning has stopped, by member after so many points of its curve."""
+        self.storage.set_trial_user_attr(identity, "stopped", dict(stopped))
+        self.finish(identity, "pruned", [value])
 
     def finish(self, identity: int, state: str, values: Sequence[float] | None, error: str | None = None) -> None:
         """End a trial: complete, pruned or failed."""
@@ -224,4 +229,5 @@ def _trial(frozen: FrozenTrial) -> Trial:
         ended=frozen.datetime_complete,
         notes=frozen.system_attrs,
         attempt=attributes["attempt"],
+        stopped=attributes.get("stopped", {}),
     )
