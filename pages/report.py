@@ -40,7 +40,7 @@ CAPTIONS = {
 def write_report(arguments: argparse.Namespace) -> None:
     """Write both, and say the diagnosis with what to change next."""
     sections = {name: section.model_dump() for name, section in load_params(PARAMS).items()}
-    _, facts = models.load(MODEL)
+    _, metadata = models.load(MODEL)
     tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
     limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
@@ -57,11 +57,11 @@ def write_report(arguments: argparse.Namespace) -> None:
             if (PICTURES / f"{name}.png").is_file()
         ],
         params=sections,
-        origin={"model (MD5)": digest, **facts["build"]},
+        origin={"model (MD5)": digest, **metadata.build},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
     )
     write(arguments.page, page.render(content))
-    write(arguments.card, card.render(facts, tones, comparison, digest=digest))
+    write(arguments.card, card.render(metadata, tones, comparison, digest=digest))
     print(f"Diagnosis: {found.verdict}")
     print(*found.sentences, sep="\n")
     if found.commands:

@@ -34,7 +34,7 @@ BELOW = {"tonesift": set(), "data": set(), "networks": set(), "estimators": set(
 BELOW["learning"] = {"data", "networks"}
 BELOW["streaming"] = {"data", "networks", "learning"}
 BELOW["evaluation"] = {"data", "networks", "estimators", "learning"}
-BELOW["examination"] = {*BELOW["evaluation"], "evaluation"}
+BELOW["full_evaluation"] = {*BELOW["evaluation"], "evaluation"}
 PARAMS = READER.load(ROOT / "params.yaml")
 
 

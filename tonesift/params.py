@@ -379,12 +379,12 @@ def _part_sizes(data: Data, prepare: Prepare, length: int) -> tuple[int, int, in
     units = data.train_recordings if several else data.samples
     if prepare.fold is None:
         validation = max(1, round(prepare.val_split * units))
-        stretch = units - validation
+        segment = units - validation
     else:
         validation = units // prepare.folds
         begin, end = ((prepare.fold - 1) * units // prepare.folds, prepare.fold * units // prepare.folds)
-        stretch = units - validation if several else max(begin, units - end)
-    return (validation, stretch, 1, "recordings") if several else (validation, stretch - length, length, "samples")
+        segment = units - validation if several else max(begin, units - end)
+    return (validation, segment, 1, "recordings") if several else (validation, segment - length, length, "samples")
 
 
 def advice(section: Section) -> list[str]:
