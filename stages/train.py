@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 import stages
 from tonesift import arithmetic
@@ -56,10 +58,16 @@ def fit(setup: "run.Setup", number: int, live: "Live") -> "run.Trained":
     from tonesift.learning import run
 
     total = setup.settings.ensemble
-    progress = Progress(setup.settings.epochs, f"network {number + 1}/{total}, " if total > 1 else "")
-    network, epoch, results = run.begin(setup, number, progress.step)
-    logged = log(results, live, f"members/{number + 1}/" if number else "", progress)
-    return run.Trained(network, epoch, *logged)
+    name = f"network {number + 1}/{total}, " if total > 1 else ""
+    with Progress(setup.settings.epochs, name) as progress:
+        network, epoch, results = run.begin(setup, number, progress.step)
+        summary, epochs, samples = log(results, live, f"members/{number + 1}/" if number else "", progress)
+    validation = summary["validation"]
+    print(
+        f"{name}kept epoch {summary['best_epoch']} of {epochs}: validation loss {validation['loss']:.4f}, "
+        f"R2 {validation['r2']:.4f}"
+    )
+    return run.Trained(network, epoch, summary, epochs, samples)
 
 
 def log(
@@ -83,7 +91,6 @@ def log(
                 "train": figures(result.train),
                 "validation": figures(result.validation),
             }
-    progress.end(summary, live.step)
     return summary, live.step, seen
 
 
@@ -113,42 +120,44 @@ class Progress:
     """A bar with losses, R^2 and time left (at most) on a terminal; a line for each epoch elsewhere."""
 
     def __init__(self, epochs: int, prefix: str) -> None:
-        self.epochs, self.prefix = epochs, prefix
-        self.bar: tqdm | None = tqdm(unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
-        self.last = ""
+        self.epochs, self.prefix, self.last = epochs, prefix, ""
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps,"),
+            TimeRemainingColumn(),
+            TextColumn("left, {task.fields[figures]}"),
+            console=Console(stderr=True),
+            redirect_stdout=False,  # what the stage prints is not the bar's
+            disable=not sys.stderr.isatty(),
+        )
+        self.task = self.bar.add_task(f"{prefix}epoch 1/{epochs}", total=None, figures="")
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()  # or the terminal's cursor would stay hidden
 
     def step(self, step: int, steps: int, loss: float) -> None:
         """Count a step."""
-        if self.bar is None:
-            return
-        self.bar.total = steps * self.epochs
-        if step % 10 == 0:
-            self.bar.set_postfix_str(f"loss {loss:.4f}{self.last}", refresh=False)
-        self.bar.update()
+        self.bar.update(self.task, total=steps * self.epochs, advance=1, figures=f"loss {loss:.4f}{self.last}")
 
     def epoch(self, epoch: "training.EpochResult") -> None:
         """Show an epoch's figures."""
         mark = " *" if epoch.best else ""
-        if self.bar is None:
+        if self.bar.disable:
             print(
                 f"{self.prefix}epoch {epoch.number}/{self.epochs}: loss {epoch.train.mse:.4f}, "
                 f"validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}, "
                 f"learning rate {epoch.learning_rate:.2g}{mark}",
                 flush=True,
             )
-            return
-        self.bar.set_description_str(f"{self.prefix}epoch {epoch.number}/{self.epochs}")
-        self.last = f" | validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}{mark}"
-
-    def end(self, summary: dict[str, Any], epochs: int) -> None:
-        """Leave the bar and say what was kept."""
-        if self.bar is not None:
-            self.bar.close()
-        validation = summary["validation"]
-        print(
-            f"{self.prefix}kept epoch {summary['best_epoch']} of {epochs}: validation loss {validation['loss']:.4f}, "
-            f"R2 {validation['r2']:.4f}"
-        )
+        self.last = f", validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}{mark}"
+        following = min(epoch.number + 1, self.epochs)
+        self.bar.update(self.task, description=f"{self.prefix}epoch {following}/{self.epochs}")
 
 
 if __name__ == "__main__":

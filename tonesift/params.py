@@ -187,6 +187,11 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
 
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window: `prepare.sequence_length` counts steps."""
+        return self.prepare.sequence_length * self.model.hop
+
 
 def load(path: str | Path, *sections: str) -> list[Any]:
     """Read and check the whole file, and give the sections asked for.

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 from typing import Any
 
+from tabulate import tabulate
+
 from tonesift import params
 from tonesift.families import FAMILIES
 from tonesift.metadata import Metadata
@@ -271,8 +273,8 @@ def _text(value: Any, form: str) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> str:
     """Markdown table whose last `numbers` columns are set flush right."""
-    rule = ["---"] * (len(header) - numbers) + ["---:"] * numbers
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+    align = ["left"] * (len(header) - numbers) + ["right"] * numbers
+    return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Temporal convolutional network against loops over its definition, and in pieces against the whole."""
+"""Temporal convolutional network against loops over its definition; what all families keep to is in test_families."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tonesift.networks.base import DropoutMasks
 from tonesift.networks.tcn import Body
 
-CPU = torch.device("cpu")
 # with a projection where the inputs are not 6
 SHAPES = [(1, False, 4), (1, True, 6), (2, False, 6), (2, True, 4), (3, False, 4), (3, False, 6), (3, True, 4)]
 shapes = pytest.mark.parametrize(("kernel", "norm", "inputs"), SHAPES)
@@ -79,31 +77,17 @@ def test_it_is_its_definition(kernel, norm, inputs):
         np.testing.assert_allclose(hidden[:, sequence], expected, rtol=1e-4, atol=1e-5)
 
 
-@shapes
-@pytest.mark.parametrize("cuts", [[1] * 30, [2, 1, 20, 7], [29, 1], [0, 3, 27]])
-def test_pieces_with_the_state_carried_on_are_the_whole(kernel, norm, inputs, cuts):
-    body, features = make(kernel, norm, inputs), draw(30, 3, inputs)
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_pieces_come_to_the_whole_and_the_state_is_as_long_as_the_taps_reach(kernel):
+    body, features = make(kernel), draw(30, 3, 4)
     state, outputs = None, []
     with torch.no_grad():
-        for piece in features.split(cuts):
+        for piece in features.split([2, 1, 20, 7]):
             hidden, state = body(piece, state, None)
             outputs.append(hidden)
-            channels = [inputs] + [6] * 5
             reaches = [(kernel - 1) * 2 ** (number // 2) for number in range(6)]
-            assert [part.shape for part in state] == [(r, 3, c) for r, c in zip(reaches, channels, strict=True)]
+            assert [part.shape for part in state] == [(r, 3, c) for r, c in zip(reaches, [4] + [6] * 5, strict=True)]
     torch.testing.assert_close(torch.cat(outputs), whole(body, features), rtol=1e-5, atol=1e-5)
-
-
-def test_a_sequence_whose_state_is_zeroed_begins_and_the_others_go_on():
-    body, features = make(norm=True), draw(40, 3, 4)
-    with torch.no_grad():
-        _, state = body(features[:15], None, None)
-        kept = torch.tensor([1.0, 0.0, 1.0])[None, :, None]
-        hidden, _ = body(features[15:], [part * kept for part in state], None)
-    expected = whole(body, features)[15:]
-    expected[:, 1] = whole(body, features[15:])[:, 1]
-    torch.testing.assert_close(hidden, expected, rtol=1e-5, atol=1e-5)
-    assert (whole(body, features)[15:30, 1] - expected[:15, 1]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -130,26 +114,12 @@ def stepped(stepper, features):
 
 
 @shapes
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_stepper_is_the_same_network_and_its_state_all_it_remembers(kernel, norm, inputs, rows):
+def test_the_stepper_computes_the_same(kernel, norm, inputs):
     body = make(kernel, norm, inputs)
-    features = draw(3 * body.receptive_field, rows, inputs)
-    cut, expected = body.receptive_field * 4 // 3, whole(body, features)
-    stepper = body.stepper(rows)
-    assert stepper.reads.shape == (rows, inputs)
-    assert stepper.output.shape == (rows, 7)
-    close = {"rtol": 1e-4, "atol": 1e-5}
-    torch.testing.assert_close(stepped(stepper, features[:cut]), expected[:cut], **close)
-    saved = [part.copy() for part in stepper.state]
-    rest = stepped(stepper, features[cut:])
-    torch.testing.assert_close(rest, expected[cut:], **close)
-    for other in (stepper, body.stepper(rows)):
-        for part, before in zip(other.state, saved, strict=True):
-            part[:] = before
-        assert torch.equal(stepped(other, features[cut:]), rest)
-    for part in stepper.state:
-        part[:] = 0
-    assert torch.equal(stepped(stepper, features), stepped(body.stepper(rows), features))
+    features, stepper = draw(3 * body.receptive_field, 3, inputs), body.stepper(3)
+    assert stepper.reads.shape == (3, inputs)
+    assert stepper.output.shape == (3, 7)
+    torch.testing.assert_close(stepped(stepper, features), whole(body, features), rtol=1e-4, atol=1e-5)
 
 
 def test_a_stepper_has_weights_of_its_own():
@@ -159,10 +129,9 @@ def test_a_stepper_has_weights_of_its_own():
     torch.testing.assert_close(stepped(stepper, features), expected, rtol=1e-4, atol=1e-5)
 
 
-@shapes
-def test_gradients_reach_every_parameter(kernel, norm, inputs):
-    body = make(kernel, norm, inputs)
-    body(draw(30, 4, inputs), None, None)[0].square().sum().backward()
+def test_gradients_reach_every_tap():
+    body = make(norm=True)
+    body(draw(30, 4, 4), None, None)[0].square().sum().backward()
     for name, parameter in body.named_parameters():
         assert parameter.grad.isfinite().all(), name
         each = parameter.grad.flatten(1) if parameter.dim() == 3 else parameter.grad.reshape(1, -1)  # each tap
@@ -185,30 +154,6 @@ def test_weights_come_from_the_generator_alone_and_keep_the_size_of_what_enters(
             assert value.var() == pytest.approx(2 / entering, rel=0.06), name
 
 
-def test_dropout_is_drawn_from_the_masks_alone():
-    body, features = make(dropout=0.5), draw(12, 2, 4)
-    runs = [body(features, None, DropoutMasks(np.random.SeedSequence(seed), CPU))[0] for seed in (1, 1, 2)]
-    assert torch.equal(runs[0], runs[1])
-    assert not torch.equal(runs[0], runs[2])
-    assert not torch.equal(runs[0], body(features, None, None)[0])
-    off = make(dropout=0.0)(features, None, DropoutMasks(np.random.SeedSequence(1), CPU))[0]
-    assert torch.equal(off, body(features, None, None)[0])
-
-
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_bfloat16_is_near_float32_and_goes_on_from_its_state(kernel, norm):
-    body, features = make(kernel, norm, hidden=16), draw(40, 3, 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden, state = body(features[:25], None, None)
-        further, _ = body(features[25:], state, None)
-        further.float().square().mean().backward()
-    assert body.blocks[1].convolutions[0].weight.grad.dtype == torch.float32
-    reached = torch.cat([hidden, further]).float()
-    expected = whole(body, features)
-    assert (reached - expected).square().mean().sqrt() < 0.02 * expected.square().mean().sqrt()
-
-
 def test_two_threads_at_once_give_what_one_gives():
     body, features = make(hidden=16), [draw(50, 8, 4, seed=seed) for seed in (1, 2)]
     alone = [whole(body, one) for one in features]
@@ -216,17 +161,3 @@ def test_two_threads_at_once_give_what_one_gives():
         for _ in range(10):
             for expected, got in zip(alone, pool.map(whole, [body] * 2, features), strict=True):
                 assert torch.equal(expected, got)
-
-
-@shapes
-@pytest.mark.parametrize("layers", [1, 3])
-def test_layers_hold_every_parameter_once_and_as_many_as_the_formula_says(kernel, norm, inputs, layers):
-    body = make(kernel, norm, inputs, layers)
-    assert body.causal
-    parts = body.layers_in_order()
-    held = [id(parameter) for part in parts for parameter in part.parameters()]
-    assert len(parts) == layers
-    assert sorted(held) == sorted(id(parameter) for parameter in body.parameters())
-    expected = 6 * (kernel * inputs + (2 * layers - 1) * kernel * 6 + 2 * layers)
-    expected += 6 * (inputs + 1) * (inputs != 6) + 4 * layers * 6 * norm
-    assert sum(parameter.numel() for parameter in body.parameters()) == expected

@@ -79,7 +79,7 @@ def test_the_card_names_data_training_and_limits():
 
 
 def test_the_tables_hold_the_figures_with_the_network_in_bold():
-    text = card.render(described(), ROWS, COMPARISON)
+    text = re.sub(r" +", " ", card.render(described(), ROWS, COMPARISON))
     assert "| all | 0.536 | 0.2320 | 0.482 | – | – |" in text
     assert "| 1 Hz | 0.748 | 0.1268 | 0.356 | – | 11.2 |" in text
     best, ours, last = re.findall(r"^\| .* \| yes|^\| \*\*.*", text, re.MULTILINE)
@@ -170,7 +170,7 @@ def test_a_carried_network_with_heads_is_described():
 
 def test_the_figure_after_the_first_second_is_in_the_table():
     rows = [COMPARISON[0] | {"r2_settled": 0.981}, COMPARISON[2] | {"r2_settled": ""}]
-    text = card.render(carried(), ROWS, rows)
+    text = re.sub(r" +", " ", card.render(carried(), ROWS, rows))
     assert "| R² | after 1 s | MSE |" in text
     assert "| **0.536** | **0.981** | **0.2320** |" in text
     assert "| 0.589 | – | 0.2000 |" in text

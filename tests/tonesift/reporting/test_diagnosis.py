@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from tonesift import params as parameters
 from tonesift.errors import InputError
+from tonesift.params import Params
 from tonesift.reporting.diagnosis import AT_LIMIT, LEAK_MARGIN, Diagnosis, diagnose
 
 VARIANCE = 0.5  # of unit sines
@@ -25,15 +26,16 @@ SETTINGS = {  # what the expected commands are reckoned from; the rest is of no 
     },
 }
 CARRIED = {"train": {"stateful": True}}
-PARAMS = {
-    section: values | SETTINGS.get(section, {})
-    for section, values in YAML(typ="safe", pure=True).load(ROOT / "studies" / "bases" / "guide.yaml").items()
-}
+GUIDE = YAML(typ="safe", pure=True).load(ROOT / "studies" / "bases" / "guide.yaml")
 FLAT = [0.4, *[0.235] * 29]  # R² 0.53, reached at once
 
 
-def changed(**sections: dict) -> dict:
-    return {name: section | sections.get(name, {}) for name, section in PARAMS.items()}
+def changed(**sections: dict) -> Params:
+    parts = {name: section | SETTINGS.get(name, {}) | sections.get(name, {}) for name, section in GUIDE.items()}
+    return Params.model_validate(parts)
+
+
+PARAMS = changed()
 
 
 def curves(train: list[float], validation: list[float]) -> dict[str, np.ndarray]:
@@ -53,24 +55,24 @@ def judge(
     validation: list[float],
     test_r2: float,
     limit: float | None = LIMIT,
-    params: dict = PARAMS,
+    params: Params = PARAMS,
     train_r2: float | None = None,
 ) -> Diagnosis:
     return diagnose(curves(train, validation), scores(test_r2, train_r2), limit, params)
 
 
-def overfitted(params: dict = PARAMS) -> Diagnosis:
+def overfitted(params: Params = PARAMS) -> Diagnosis:
     train = list(np.linspace(0.4, 0.1, 30))
     validation = [0.4, 0.3, 0.25, *np.linspace(0.24, 0.35, 27)]
     return judge(train, validation, 0.5, params=params)
 
 
-def underfitted(params: dict = PARAMS, limit: float | None = LIMIT, r2: float = 0.2) -> Diagnosis:
+def underfitted(params: Params = PARAMS, limit: float | None = LIMIT, r2: float = 0.2) -> Diagnosis:
     return judge([0.4] * 30, [0.4] * 30, r2, limit, params)
 
 
-def still_falling(params: dict = PARAMS) -> Diagnosis:
-    falling = list(np.linspace(0.45, 0.25, params["train"]["epochs"]))
+def still_falling(params: Params = PARAMS) -> Diagnosis:
+    falling = list(np.linspace(0.45, 0.25, params.train.epochs))
     return judge(falling, falling, 0.5, params=params)
 
 
@@ -259,15 +261,15 @@ def test_a_transformer_grows_in_its_own_width():
     assert not any("hidden_size" in command for command in commands)
 
 
-def at_limit(params: dict = PARAMS) -> Diagnosis:
+def at_limit(params: Params = PARAMS) -> Diagnosis:
     return judge(FLAT, FLAT, LIMIT, params=params)
 
 
-def sound(params: dict = PARAMS) -> Diagnosis:
+def sound(params: Params = PARAMS) -> Diagnosis:
     return judge(FLAT, FLAT, 0.56, params=params)
 
 
-def leaking(params: dict = PARAMS) -> Diagnosis:
+def leaking(params: Params = PARAMS) -> Diagnosis:
     return judge(FLAT, [0.1] * 30, 0.5, params=params)
 
 
@@ -281,7 +283,9 @@ def test_every_command_sets_what_the_pipeline_accepts(run, sections, tmp_path):
         (key, value) = words[4].split("=")
         section, name = key.split(".")
         path = tmp_path / "params.yaml"
-        YAML().dump(base | {section: base[section] | {name: YAML(typ="safe").load(value)}}, path)
+        values = base.model_dump()
+        values[section][name] = YAML(typ="safe").load(value)
+        YAML().dump(values, path)
         (read,) = parameters.load(path, section)
         assert not parameters.advice(read)
 
