@@ -22,8 +22,8 @@ from stages.evaluate import PARALLEL
 from tonesift import compute, params
 from tonesift.data import recordings, windows
 from tonesift.evaluation import comparison
-from tonesift.evaluation import segments as judged
 from tonesift.evaluation.estimator import NetworkEstimator
+from tonesift.evaluation.segments import JudgedSegments, choose_segments
 from tonesift.full_evaluation.run import ROBUST_SAMPLES, WHOLE_SAMPLES
 from tonesift.networks import model as models
 
@@ -51,8 +51,8 @@ def network(detail: str) -> float:
     device = torch.device("cpu")
     model, metadata = models.load("models/model.safetensors")
     (settings,) = params.load(Path("params.yaml"), "evaluate")
-    with compute.workers(device, PARALLEL) as run:
-        estimator = NetworkEstimator(model, metadata, settings.batch_size, run, device)
+    with compute.parallel_map(device, PARALLEL) as pmap:
+        estimator = NetworkEstimator(model, metadata, settings.batch_size, pmap, device)
         (mixture, tones), (other_mixture, other_tones), segments = read(estimator, settings)
         begin = time.perf_counter()
         estimator.score(mixture, tones, segments.test)
@@ -67,12 +67,12 @@ def network(detail: str) -> float:
 
 def read(
     estimator: NetworkEstimator, settings: params.Evaluate
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], judged.Judged]:
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], JudgedSegments]:
     """Mixtures and tones of the test and of the training recordings, and what of them the stage judges."""
     split = windows.read("data/windows.h5")
     with recordings.opened("data/test.h5") as test, recordings.opened("data/train.h5") as train:
         task = comparison.make_task(test.facts, test.samples)
-        segments = judged.choose(estimator.metadata, settings, task, (test.count, test.samples), split)
+        segments = choose_segments(estimator.metadata, settings, task, (test.count, test.samples), split)
         return test.read(), train.read(), segments
 
 

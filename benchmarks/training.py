@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import machine
-from tonesift.compute import Workers, workers
+from tonesift.compute import ParallelMap, parallel_map
 from tonesift.data import signals, windows
 from tonesift.learning import streams, training
 from tonesift.learning.batches import Batch, Signals, Windows, predict, without_noise
@@ -123,8 +123,8 @@ def our_step(configuration: dict, data: Signals, noise_std: float = 0.0):
     optimizer = training.make_optimizer(model, "adam", 1e-3, 1e-5, 0.9)
     masks = [DropoutMasks(training.seed_for(1, "dropout", shard), DEVICE) for shard in range(SHARDS)]
     noises = [np.random.Generator(np.random.SFC64(training.seed_for(1, "noise", shard))) for shard in range(SHARDS)]
-    with workers(DEVICE, SHARDS) as run:
-        yield training.Step(model, data, optimizer, 1.0, masks, run, noise_std, noises)
+    with parallel_map(DEVICE, SHARDS) as pmap:
+        yield training.Step(model, data, optimizer, 1.0, masks, pmap, noise_std, noises)
 
 
 def window_batches() -> Iterator[Batch]:
@@ -186,7 +186,7 @@ def learning(steps: int) -> Iterator[list[float]]:
     with our_step(BASELINE, read_signals(1)) as step:
         while True:
             seconds = seconds_a_step(step, batches, steps)
-            yield [seconds, r2(step.model, test, step.run)]
+            yield [seconds, r2(step.model, test, step.pmap)]
 
 
 def test_windows() -> Windows:
@@ -195,9 +195,9 @@ def test_windows() -> Windows:
     return Windows(read_signals(2), starts, LENGTH, len(FREQUENCIES), 1)
 
 
-def r2(model: Model, test: Windows, run: Workers) -> float:
+def r2(model: Model, test: Windows, pmap: ParallelMap) -> float:
     """R^2 over all tones."""
-    return tally_all(predict(model, test, 1024, run), model).r2
+    return tally_all(predict(model, test, 1024, pmap), model).r2
 
 
 def product(steps: int) -> Iterator[list[float]]:

@@ -39,9 +39,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     with (
         recordings.opened(arguments.test) as test,
         recordings.opened(arguments.train) as train,
-        compute.workers(device, PARALLEL) as workers,
+        compute.parallel_map(device, PARALLEL) as pmap,
     ):
-        network = estimator.NetworkEstimator(model.to(device), metadata, settings.batch_size, workers, device)
+        network = estimator.NetworkEstimator(model.to(device), metadata, settings.batch_size, pmap, device)
         result = run.evaluate(network, settings, split, train, test)
         if settings.detail == "full":
             from tonesift.full_evaluation import run as full_run  # two seconds of imports that scores need not wait for

@@ -20,5 +20,5 @@ def make(hop=10, conditioning="heads", stateful=True, seed=0, layers=2, hidden=8
 def batch_result(model, described, mixture):
     """The whole recording at once, through PyTorch."""
     read = torch.from_numpy(scaled(mixture, described.center, described.scale))[None]
-    with compute.workers(torch.device("cpu"), 1) as run:
-        return streams.estimate(model, read, described.reset_samples, 4, run)[0]
+    with compute.parallel_map(torch.device("cpu"), 1) as pmap:
+        return streams.estimate(model, read, described.reset_samples, 4, pmap)[0]

@@ -90,6 +90,7 @@ class Metadata(Part):
 
     def as_json(self) -> dict[str, Any]:
         """As the file holds it."""
+        # unset: a single network's summary says nothing of members, not that there are none
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 

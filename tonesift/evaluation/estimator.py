@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tonesift import metrics
-from tonesift.compute import Workers
+from tonesift.compute import ParallelMap
 from tonesift.data.segments import Segments
 from tonesift.learning import batches, streams
 from tonesift.metadata import Metadata
@@ -32,8 +32,8 @@ class NetworkEstimator:
         The model file's own.
     batch_size : int
         Windows in one pass.
-    run : Workers
-        From `compute.workers`.
+    pmap : ParallelMap
+        From `compute.parallel_map`.
     device : torch.device
         Where the model is.
     """
@@ -41,7 +41,7 @@ class NetworkEstimator:
     model: Model
     metadata: Metadata
     batch_size: int
-    run: Workers
+    pmap: ParallelMap
     device: torch.device
 
     @property
@@ -57,19 +57,20 @@ class NetworkEstimator:
 
     def score(self, mixture: NDArray, tones: NDArray, segments: Segments) -> metrics.Scores:
         """Scores over segments of recordings: mixtures (R, N) and tones (R, K, N)."""
-        if self.metadata.reset_samples is None:
+        if self.metadata.reset_samples is None:  # streams are few: cut out and answered at once
             targets, outputs = segments.cut(tones), self.estimate(segments.cut(mixture))  # (S, K, T)
             return score(targets, outputs, self.settling)
+        # windows overlap: written out they would be many times the recordings, so they are gathered batch by batch
         signals = batches.to_device(mixture, tones, self.metadata.center, self.metadata.scale, self.device)
         chosen = batches.Windows(signals, *segments, self.model.examples, self.model.hop)
         return metrics.score(
-            batches.predict(self.model, chosen, self.batch_size, self.run), self.model.tones, segments.samples
+            batches.predict(self.model, chosen, self.batch_size, self.pmap), self.model.tones, segments.samples
         )
 
     def estimate(self, mixture: NDArray) -> NDArray[np.float32]:
         """Outputs (M, K, N) for whole recordings (M, N), as they come."""
         read = torch.from_numpy(batches.scaled(mixture, self.metadata.center, self.metadata.scale)).to(self.device)
-        return streams.estimate(self.model, read, self.metadata.reset_samples, self.batch_size, self.run)
+        return streams.estimate(self.model, read, self.metadata.reset_samples, self.batch_size, self.pmap)
 
 
 def score(targets: NDArray, outputs: NDArray, settling: int) -> metrics.Scores:

@@ -11,9 +11,9 @@ from tonesift.data import recordings, windows
 from tonesift.data.segments import Segments
 from tonesift.errors import InputError
 from tonesift.evaluation import comparison, tables
-from tonesift.evaluation import segments as judged
 from tonesift.evaluation.comparison import Row, Task
 from tonesift.evaluation.estimator import NetworkEstimator
+from tonesift.evaluation.segments import choose_segments
 from tonesift.metadata import Metadata
 from tonesift.metrics import rounded
 
@@ -72,7 +72,7 @@ def evaluate(
     metadata = estimator.metadata
     check_fit(test, metadata)
     task = comparison.make_task(test.facts, test.samples)
-    segments = judged.choose(metadata, settings, task, (test.count, test.samples), split)
+    segments = choose_segments(metadata, settings, task, (test.count, test.samples), split)
     mixture, targets = test.read()
     begin = time.perf_counter()
     scored = estimator.score(mixture, targets, segments.test)

@@ -19,16 +19,16 @@ LONGEST = 100_000  # samples of a stream, at most: memory grows with it
 START_SEED = 0  # of where streams begin
 
 
-class Judged(NamedTuple):
+class JudgedSegments(NamedTuple):
     """Segments of the test and of the training recordings that the network is judged on."""
 
     test: Segments
     train: Segments
 
 
-def choose(
+def choose_segments(
     metadata: Metadata, settings: params.Evaluate, task: Task, shape: tuple[int, int], split: windows.Split
-) -> Judged:
+) -> JudgedSegments:
     """Every window where the state is reset; otherwise streams, equally long in test and training recordings.
 
     Parameters
@@ -46,7 +46,7 @@ def choose(
     """
     count, samples = shape
     if metadata.reset_samples is not None:
-        return Judged(
+        return JudgedSegments(
             all_windows(count, samples, metadata.reset_samples, metadata.step_size),
             Segments(windows.starts(split.train, split.step_size), metadata.reset_samples),
         )
@@ -55,7 +55,7 @@ def choose(
     spread = min(spread_of_starts(task), longest // 2)
     whole = [Segment(index, 0, samples) for index in range(count)]
     anywhere = spread if task.tones is None or task.periodic else samples - (longest - spread)  # as the limit has it
-    return Judged(
+    return JudgedSegments(
         drawn_streams(whole, max(settings.streams, count), longest - spread, anywhere, START_SEED),
         drawn_streams(read, settings.streams, longest - spread, spread, START_SEED),
     )

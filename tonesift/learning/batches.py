@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tonesift.compute import Workers
+from tonesift.compute import ParallelMap
 from tonesift.metrics import Pair
 from tonesift.networks.model import Model
 
@@ -137,7 +137,7 @@ class Windows:
         return [self.batch(part) for part in np.split(order, np.arange(size, len(order), size))]
 
 
-def predict(model: Model, windows: Windows, batch_size: int, run: Workers) -> Iterator[Pair]:
+def predict(model: Model, windows: Windows, batch_size: int, pmap: ParallelMap) -> Iterator[Pair]:
     """Pass over every window in order, each from a reset state and without dropout.
 
     Parameters
@@ -148,8 +148,8 @@ def predict(model: Model, windows: Windows, batch_size: int, run: Workers) -> It
         What to pass over.
     batch_size : int
         Examples in one pass; memory grows with it, results do not depend on it but for rounding.
-    run : Workers
-        From `compute.workers`.
+    pmap : ParallelMap
+        From `compute.parallel_map`.
 
     Yields
     ------
@@ -167,4 +167,4 @@ def predict(model: Model, windows: Windows, batch_size: int, run: Workers) -> It
 
     batches = windows.batches(batch_size)
     for begin in range(0, len(batches), AT_A_TIME):
-        yield from run(work, batches[begin : begin + AT_A_TIME])
+        yield from pmap(work, batches[begin : begin + AT_A_TIME])

@@ -34,7 +34,7 @@ class Epoch(NamedTuple):
     """
 
     batches: Callable[[np.random.Generator], list[batches.Batch]]
-    validate: Callable[[models.Model, compute.Workers], metrics.Tally]
+    validate: Callable[[models.Model, compute.ParallelMap], metrics.Tally]
     steps: int
 
 
@@ -69,8 +69,8 @@ def window_epoch(
         lengths = drawn_steps(settings.shortest, train.steps, len(made), generator)
         return [batch._replace(steps=length) for batch, length in zip(made, lengths, strict=True)]
 
-    def validate(model: models.Model, run: compute.Workers) -> metrics.Tally:
-        return tally_all(batches.predict(model, validation, VALIDATION_BATCH, run), model)
+    def validate(model: models.Model, pmap: compute.ParallelMap) -> metrics.Tally:
+        return tally_all(batches.predict(model, validation, VALIDATION_BATCH, pmap), model)
 
     return Epoch(shuffled, validate, steps=-(-len(train) // size))
 
@@ -87,15 +87,16 @@ def stream_epoch(
     train, held_out = (windows.covered(runs, samples, split.step_size) for runs in (split.train, split.validation))
     streamed = streams.StreamBatches(train, settings.batch_size, samples, network.examples, network.hop)
     period = common_period(facts.frequencies, facts.sampling_rate, split.shape[1]) or split.shape[1]
-    generator = np.random.default_rng(training.seed_for(0, "validation"))  # the same streams whatever the seed
+    # The same streams whatever the seed, so that trainings with different seeds are compared on the same data.
+    generator = np.random.default_rng(training.seed_for(0, "validation"))
     validation = streams.validation_segments(held_out, period, generator)
 
     def following(generator: np.random.Generator) -> list[batches.Batch]:
         lengths = drawn_steps(settings.shortest, samples // network.hop, steps, generator)
         return [streamed.next(generator, length) for length in lengths]
 
-    def validate(model: models.Model, run: compute.Workers) -> metrics.Tally:
-        return tally_all(streams.predict(model, signals, validation, run), model)
+    def validate(model: models.Model, pmap: compute.ParallelMap) -> metrics.Tally:
+        return tally_all(streams.predict(model, signals, validation, pmap), model)
 
     return Epoch(following, validate, steps)
 

@@ -128,8 +128,8 @@ def fresh_noise_std(facts: recordings.Facts, split: windows.Split, settings: par
 def ensemble_summary(setup: Setup, members: Sequence[Trained]) -> dict[str, Any]:
     """Summary of an ensemble: its own validation, its members' means beside it, and how much of the loss is gone."""
     model = models.Ensemble([member.network for member in members])
-    with compute.workers(setup.signals.mixture.device, setup.settings.shards) as run:
-        together = figures(members[0].epoch.validate(model, run))
+    with compute.parallel_map(setup.signals.mixture.device, setup.settings.shards) as pmap:
+        together = figures(members[0].epoch.validate(model, pmap))
     means = {
         part: {name: metrics.rounded(fmean(one.summary[part][name] for one in members)) for name in together}
         for part in ("train", "validation")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tonesift.compute import Workers
+from tonesift.compute import ParallelMap
 from tonesift.data.segments import Segment
 from tonesift.learning.batches import Batch, Signals
 from tonesift.metrics import Pair
@@ -71,7 +71,7 @@ class StreamBatches:
 
 
 def estimate(
-    model: Model, mixture: Tensor, reset_samples: int | None, batch_size: int, run: Workers
+    model: Model, mixture: Tensor, reset_samples: int | None, batch_size: int, pmap: ParallelMap
 ) -> NDArray[np.float32]:
     """Outputs of a network over whole recordings, from a reset state each.
 
@@ -85,8 +85,8 @@ def estimate(
         Samples after which the state is reset, a multiple of the model's hop; None carries it on to the end.
     batch_size : int
         Windows in one pass where the state is reset; memory grows with it.
-    run : Workers
-        From `compute.workers`.
+    pmap : ParallelMap
+        From `compute.parallel_map`.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def estimate(
     pieces = -(-samples // length)
     rows = torch.nn.functional.pad(mixture, (0, pieces * length - samples)).view(-1, length)
     parts = rows.split(batch_size if reset_samples else STREAM_ROWS)
-    found = np.concatenate(run(lambda part: _pass(model, part), parts))  # (M pieces, K, length)
+    found = np.concatenate(pmap(lambda part: _pass(model, part), parts))  # (M pieces, K, length)
     joined = found.reshape(count, pieces, model.tones, length).swapaxes(1, 2).reshape(count, model.tones, -1)
     return joined[:, :, :samples]
 
@@ -166,7 +166,7 @@ def drawn_starts(count: int, samples: int, generator: np.random.Generator) -> ND
     return np.floor((np.arange(count) + generator.random(count)) / max(count, 1) * samples).astype(np.int64)
 
 
-def predict(model: Model, signals: Signals, segments: Sequence[ScoredSegment], run: Workers) -> Iterator[Pair]:
+def predict(model: Model, signals: Signals, segments: Sequence[ScoredSegment], pmap: ParallelMap) -> Iterator[Pair]:
     """Targets and outputs over the samples of streams that count: K arrays (1, T), a pair for each stream."""
     # Those that go on read much longer than those that begin; side by side all would be as long as the longest.
     for group in ([s for s in segments if s.begin < s.scored], [s for s in segments if s.begin == s.scored]):
@@ -175,7 +175,7 @@ def predict(model: Model, signals: Signals, segments: Sequence[ScoredSegment], r
         mixture = signals.mixture.new_zeros(len(group), max(end - begin for _, begin, _, end in group))
         for row, (recording, begin, _, end) in zip(mixture, group, strict=True):
             row[: end - begin] = signals.mixture[recording, begin:end]
-        outputs = estimate(model, mixture, None, STREAM_ROWS, run)
+        outputs = estimate(model, mixture, None, STREAM_ROWS, pmap)
         for output, (recording, begin, scored, end) in zip(outputs, group, strict=True):
             target = signals.tones[recording, :, scored:end].cpu().numpy()
             yield target[:, None], output[:, None, scored - begin : end - begin]

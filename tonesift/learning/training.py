@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from tonesift.compute import Workers, workers
+from tonesift.compute import ParallelMap, parallel_map
 from tonesift.errors import InputError
 from tonesift.learning.batches import Batch, Signals, gather
 from tonesift.metrics import Tally, tally
@@ -169,8 +169,8 @@ class Step:
         Largest norm of the gradient.
     masks : list of DropoutMasks
         One for each shard; their number is the number of shards.
-    run : Workers
-        Map over shards, from `compute.workers`.
+    pmap : ParallelMap
+        Map over shards, from `compute.parallel_map`.
     noise_std : float
         Standard deviation of fresh noise on the scaled mixture.
     noises : list of numpy.random.Generator
@@ -186,7 +186,7 @@ class Step:
     optimizer: torch.optim.Optimizer
     grad_clip: float | None
     masks: list[DropoutMasks]
-    run: Workers
+    pmap: ParallelMap
     noise_std: float = 0.0
     noises: list[np.random.Generator] = field(default_factory=list)
     precision: str = "float32"
@@ -210,7 +210,7 @@ class Step:
         """Tally of a batch, and the gradient of its mean squared error for each parameter."""
         elements = len(batch.starts) * batch.steps * self.model.outputs
         shards = list(enumerate(batch.split(len(self.masks))))
-        done = self.run(lambda shard: self._shard(*shard, elements=elements), shards)
+        done = self.pmap(lambda shard: self._shard(*shard, elements=elements), shards)
         gradient = [sum(each[1:], start=each[0]) for each in zip(*(found for _, found in done), strict=True)]
         return sum((seen for seen, _ in done), Tally()), gradient
 
@@ -223,7 +223,7 @@ class Step:
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output, after = self.model(features, before, self.masks[number])
         output = output.float()
-        loss = (output - target).square().sum() / elements
+        loss = (output - target).square().sum() / elements  # of the whole batch: shards' losses add up to its mean
         found = torch.autograd.grad(loss, list(self.model.parameters()))
         self._states[number] = [part.detach() for part in after]
         return tally(target.cpu().numpy(), output.detach().cpu().numpy()), found
@@ -275,7 +275,7 @@ def fit(
     model: Network,
     signals: Signals,
     batches: Callable[[np.random.Generator], Sequence[Batch]],
-    validate: Callable[[Model, Workers], Tally],
+    validate: Callable[[Model, ParallelMap], Tally],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
@@ -334,15 +334,17 @@ def fit(
     masks = [DropoutMasks(seed_for(seed, "dropout", shard), device) for shard in range(shards)]
     noises = [np.random.Generator(np.random.SFC64(seed_for(seed, "noise", shard))) for shard in range(shards)]
     best, weights, since = math.inf, _weights(model), 0
-    with workers(device, shards) as run:
+    with parallel_map(device, shards) as pmap:
         added = GradientNoise(gradient_noise, seed_for(seed, "gradient")) if gradient_noise else None
-        step = Step(model, signals, optimizer, grad_clip, masks, run, noise_std, noises, precision, added)
+        step = Step(model, signals, optimizer, grad_clip, masks, pmap, noise_std, noises, precision, added)
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
             seen, norm = _epoch(step, schedule, batches(order), number, on_step)
-            checked = validate(model, run)
+            checked = validate(model, pmap)
             _check_finite(checked.mse, number)
-            since = 0 if checked.mse < best else since + 1
+            since = (
+                0 if checked.mse < best else since + 1
+            )  # of equal losses the earlier epoch is kept
             if since == 0:
                 best, weights = checked.mse, _weights(model)
             schedule.epoch(checked.mse)

@@ -15,9 +15,9 @@ EVERY_HOP = pytest.mark.parametrize("hop", [1, 5])
 
 
 @pytest.fixture
-def run():
-    with compute.workers(CPU, 2) as workers:
-        yield workers
+def pmap():
+    with compute.parallel_map(CPU, 2) as pmap:
+        yield pmap
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def recordings():
     return generator.normal(size=(3, 130)).astype("f4"), generator.normal(size=(3, TONES, 130)).astype("f4")
 
 
-def make(run, conditioning="heads", hop=1, stateful=True):
+def make(pmap, conditioning="heads", hop=1, stateful=True):
     model = lstm(TONES, 6, 2, 0.3, conditioning, hop)
     model.initialise(torch.Generator().manual_seed(2))
     shape = {"conditioning": conditioning, "hop": hop, "hidden_size": 6}
     facts = {"sampling_rate": RATE, "window_samples": LENGTH, "center": CENTER, "scale": SCALE}
     described = metadata(shape, {"stateful": stateful}, frequencies=(2.0, 5.0), **facts)
-    return estimator.NetworkEstimator(model, described, 7, run, CPU)
+    return estimator.NetworkEstimator(model, described, 7, pmap, CPU)
 
 
 def directly(model, mixture):
@@ -80,8 +80,8 @@ def test_a_segment_no_longer_than_the_settling_has_no_settled_part(samples, has)
 
 @EVERY_INPUT
 @EVERY_HOP
-def test_a_reset_network_is_scored_on_each_window_by_itself(run, recordings, conditioning, hop):
-    ours, segments = make(run, conditioning, hop, stateful=False), judged.all_windows(3, 130, LENGTH, 7)
+def test_a_reset_network_is_scored_on_each_window_by_itself(pmap, recordings, conditioning, hop):
+    ours, segments = make(pmap, conditioning, hop, stateful=False), judged.all_windows(3, 130, LENGTH, 7)
     found = ours.score(*recordings, segments)
     mixture, tones = (recordings[0] - CENTER) / SCALE, recordings[1]
     output = np.stack([directly(ours.model, mixture[r, first : first + LENGTH]) for r, first in segments.starts])
@@ -95,9 +95,9 @@ def test_a_reset_network_is_scored_on_each_window_by_itself(run, recordings, con
 @EVERY_HOP
 @pytest.mark.parametrize("length", [40, 85, 88])  # shorter than a second, longer, and no whole number of steps
 def test_a_carried_network_is_scored_on_each_stream_from_its_start_to_its_end(
-    run, recordings, conditioning, hop, length
+    pmap, recordings, conditioning, hop, length
 ):
-    ours, segments = make(run, conditioning, hop), Segments(np.array([[0, 3], [2, 0], [0, 40], [1, 42]]), length)
+    ours, segments = make(pmap, conditioning, hop), Segments(np.array([[0, 3], [2, 0], [0, 40], [1, 42]]), length)
     found = ours.score(*recordings, segments)
     mixture, tones = (recordings[0] - CENTER) / SCALE, recordings[1]
     output = np.stack([directly(ours.model, mixture[r, first : first + length]) for r, first in segments.starts])
@@ -113,8 +113,8 @@ def test_a_carried_network_is_scored_on_each_stream_from_its_start_to_its_end(
 @EVERY_INPUT
 @EVERY_HOP
 @pytest.mark.parametrize("stateful", [False, True])
-def test_estimates_are_of_recordings_as_they_come(run, conditioning, hop, stateful):
-    ours = make(run, conditioning, hop, stateful)
+def test_estimates_are_of_recordings_as_they_come(pmap, conditioning, hop, stateful):
+    ours = make(pmap, conditioning, hop, stateful)
     mixture = np.random.default_rng(5).normal(size=(2, 73)).astype(np.float32)
     length = 73 if stateful else LENGTH
     pieces = [
@@ -125,8 +125,8 @@ def test_estimates_are_of_recordings_as_they_come(run, conditioning, hop, statef
     np.testing.assert_allclose(ours.estimate(mixture), plain, atol=1e-5)
 
 
-def test_words_and_figures_say_how_far_the_network_looks_back(run):
-    reset, carried = make(run, stateful=False), make(run)
+def test_words_and_figures_say_how_far_the_network_looks_back(pmap):
+    reset, carried = make(pmap, stateful=False), make(pmap)
     assert (reset.metadata.reset_samples, reset.context) == (LENGTH, "20 samples")
     assert (carried.metadata.reset_samples, carried.context) == (None, "all the past")
     assert reset.settling == carried.settling == 50

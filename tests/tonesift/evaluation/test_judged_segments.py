@@ -27,7 +27,7 @@ def make_task(name, samples, frequencies=(2.0, 5.0)):
 def chosen(task, recordings=1, samples=400, stateful=True, fold=None):
     split = make_split(recordings, samples, fold)
     described = metadata(train={"stateful": stateful}, sampling_rate=RATE, window_samples=20, step_size=5)
-    return judged.choose(described, SETTINGS, task, (recordings, samples), split), split
+    return judged.choose_segments(described, SETTINGS, task, (recordings, samples), split), split
 
 
 def test_a_reset_network_is_judged_on_every_window_and_on_those_trained_on():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from networks import lstm
 
-from tonesift.compute import workers
+from tonesift.compute import parallel_map
 from tonesift.data import recordings, windows
 from tonesift.learning import batches
 from tonesift.learning.batches import Batch, Signals, Windows
@@ -107,8 +107,8 @@ def test_batches_hold_every_example_once_in_the_order_asked_for(signals, model, 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_scores_do_not_depend_on_threads_and_cover_everything(signals, model, pieces):
     part = chosen(signals, model)
-    with workers(CPU, pieces) as run:
-        found = score(batches.predict(model, part, 16, run), 2, 20)
+    with parallel_map(CPU, pieces) as pmap:
+        found = score(batches.predict(model, part, 16, pmap), 2, 20)
     for tone in range(2):
         targets, outputs = [], []
         for recording, first in part.starts:

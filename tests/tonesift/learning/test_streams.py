@@ -136,8 +136,8 @@ def plain(model, row, reset_samples=None):
 def test_estimates_are_those_of_a_loop_over_steps(conditioning, hop, reset_samples, samples):
     model = make(conditioning, hop)
     mixture = np.random.default_rng(6).standard_normal((3, samples), dtype=np.float32)
-    with compute.workers(CPU, 2) as run:
-        found = streams.estimate(model, torch.from_numpy(mixture), reset_samples, 2, run)
+    with compute.parallel_map(CPU, 2) as pmap:
+        found = streams.estimate(model, torch.from_numpy(mixture), reset_samples, 2, pmap)
     assert found.shape == (3, 2, samples)
     for row, output in zip(mixture, found, strict=True):
         np.testing.assert_allclose(output, plain(model, row, reset_samples), atol=1e-6)
@@ -148,8 +148,8 @@ def test_the_state_is_carried_over_the_pieces_that_bound_memory(conditioning):
     model = make(conditioning, 1, tones=3)
     samples = 2 * streams.CHUNK_STEPS + 31
     mixture = np.random.default_rng(7).standard_normal((2, samples), dtype=np.float32)
-    with compute.workers(CPU, 2) as run:
-        found = streams.estimate(model, torch.from_numpy(mixture), None, 64, run)
+    with compute.parallel_map(CPU, 2) as pmap:
+        found = streams.estimate(model, torch.from_numpy(mixture), None, 64, pmap)
     np.testing.assert_allclose(found[1], plain(model, mixture[1]), atol=1e-6)
 
 
@@ -160,16 +160,16 @@ def test_one_thread_and_two_give_the_same_bits(conditioning, hop, reset_samples,
     mixture = np.random.default_rng(8).standard_normal((2 * streams.STREAM_ROWS + 5, 90), dtype=np.float32)
     for threads in (1, 2):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        with compute.workers(CPU, 4) as run:
-            found.append(streams.estimate(model, torch.from_numpy(mixture), reset_samples, 16, run))
+        with compute.parallel_map(CPU, 4) as pmap:
+            found.append(streams.estimate(model, torch.from_numpy(mixture), reset_samples, 16, pmap))
     assert np.array_equal(*found)
 
 
 def test_every_recording_is_a_stream_of_its_own():
     model = make("heads", 1)
     mixture = np.random.default_rng(9).standard_normal((2 * streams.STREAM_ROWS + 5, 30), dtype=np.float32)
-    with compute.workers(CPU, 2) as run:
-        found = streams.estimate(model, torch.from_numpy(mixture), None, 64, run)
+    with compute.parallel_map(CPU, 2) as pmap:
+        found = streams.estimate(model, torch.from_numpy(mixture), None, 64, pmap)
     for row in (0, streams.STREAM_ROWS, len(mixture) - 1):
         np.testing.assert_allclose(found[row], plain(model, mixture[row]), atol=1e-6)
 
@@ -224,8 +224,8 @@ def test_scores_count_what_a_loop_over_steps_gives(conditioning, hop):
         ScoredSegment(0, 61, 61, 90),
         ScoredSegment(1, 7, 30, 31),
     ]
-    with compute.workers(CPU, 2) as run:
-        found = tally_tones(streams.predict(model, signals, chosen, run), 2)
+    with compute.parallel_map(CPU, 2) as pmap:
+        found = tally_tones(streams.predict(model, signals, chosen, pmap), 2)
     for tone in range(2):
         expected = Tally()
         for recording, start, scored, end in chosen:
@@ -240,9 +240,9 @@ def test_nothing_that_comes_after_a_segment_is_read():
     model = make("heads", 3)
     signals = Signals(torch.randn(1, 90), torch.randn(1, 2, 90))
     short, long = ScoredSegment(0, 0, 0, 31), ScoredSegment(0, 0, 0, 90)  # the short one ends inside a step
-    with compute.workers(CPU, 1) as run:
+    with compute.parallel_map(CPU, 1) as pmap:
         alone, other, both = (
-            sum(tally_tones(streams.predict(model, signals, chosen, run), 2), Tally())
+            sum(tally_tones(streams.predict(model, signals, chosen, pmap), 2), Tally())
             for chosen in ([short], [long], [short, long])
         )
     assert alone.count == 62

@@ -42,7 +42,7 @@ def parts_of(signals, model):
 
 def examine(part):
     """Validation on every window of a part."""
-    return lambda model, run: tally_all(predict(model, part, 512, run), model)
+    return lambda model, pmap: tally_all(predict(model, part, 512, pmap), model)
 
 
 def fit(
@@ -149,8 +149,8 @@ def windows_at(*first, fresh=None, wanted=None, hop=1, samples=20):
     )
 
 
-def gradient_step(model, signals, run, shards, **changes):
-    return training.Step(model, signals, None, None, [None] * shards, run, **changes)
+def gradient_step(model, signals, pmap, shards, **changes):
+    return training.Step(model, signals, None, None, [None] * shards, pmap, **changes)
 
 
 def assert_close(found, expected):
@@ -163,8 +163,8 @@ def assert_close(found, expected):
 def test_gradients_of_shards_are_those_of_the_whole_batch(signals, conditioning, hop, shards):
     model = make_model(0.0, conditioning, hop)
     batch = windows_at(0, 3, 17, 100, 250, hop=hop)
-    with compute.workers(CPU, shards) as run:
-        seen, found = gradient_step(model, signals, run, shards).gradients(batch)
+    with compute.parallel_map(CPU, shards) as pmap:
+        seen, found = gradient_step(model, signals, pmap, shards).gradients(batch)
     plain = Plain(model)
     inputs, target = cut(signals, model, batch)
     loss = nn.functional.mse_loss(plain(inputs)[0], target)
@@ -182,8 +182,8 @@ def test_a_stream_goes_on_from_its_state_and_gradients_stop_there(signals, condi
     batches = [
         windows_at(*(place + 20 * n for place in places), fresh=None if n == 0 else going, hop=hop) for n in range(3)
     ]
-    with compute.workers(CPU, shards) as run:
-        step = gradient_step(model, signals, run, shards)
+    with compute.parallel_map(CPU, shards) as pmap:
+        step = gradient_step(model, signals, pmap, shards)
         taken = [step.gradients(batch) for batch in batches]
 
     plain, state = Plain(model), None
@@ -208,8 +208,8 @@ def test_a_fresh_example_starts_from_zeros_while_its_neighbours_go_on(signals, s
     model = make_model(0.0)
     first = windows_at(0, 3, 17, 100, wanted=[0, 1, 1, 0])
     second = windows_at(20, 200, 37, 310, fresh=[False, True, False, True], wanted=[0, 0, 1, 1])
-    with compute.workers(CPU, shards) as run:
-        step = gradient_step(model, signals, run, shards)
+    with compute.parallel_map(CPU, shards) as pmap:
+        step = gradient_step(model, signals, pmap, shards)
         step.gradients(first)
         seen, found = step.gradients(second)
     plain = Plain(model)
@@ -227,8 +227,8 @@ def test_a_fresh_example_starts_from_zeros_while_its_neighbours_go_on(signals, s
 def test_a_batch_of_fresh_examples_forgets_every_state(signals):
     model = make_model(0.0)
     batch = windows_at(0, 3, 17)
-    with compute.workers(CPU, 1) as run:
-        step = gradient_step(model, signals, run, 1)
+    with compute.parallel_map(CPU, 1) as pmap:
+        step = gradient_step(model, signals, pmap, 1)
         one, _ = step.gradients(batch)
         step.gradients(windows_at(50, 60, 70))
         again, _ = step.gradients(batch)
@@ -258,8 +258,8 @@ def heard(noise_std, shards=1, steps=30, seed=1, hop=1):
     signals = Signals(torch.zeros(1, 400), torch.zeros(1, 2, 400))
     model = make_model(0.0, hop=hop, kind=Listening)
     noises = [np.random.Generator(np.random.SFC64(training.seed_for(seed, "noise", n))) for n in range(shards)]
-    with compute.workers(CPU, 1) as run:
-        step = gradient_step(model, signals, run, shards, noise_std=noise_std, noises=noises)
+    with compute.parallel_map(CPU, 1) as pmap:
+        step = gradient_step(model, signals, pmap, shards, noise_std=noise_std, noises=noises)
         for _ in range(steps):
             step.gradients(windows_at(*range(0, 320, 10), hop=hop))
     parts = torch.stack(model.heard)
@@ -327,8 +327,8 @@ def test_the_best_epochs_weights_are_kept_and_patience_ends_it(signals):
     best = max(epoch.number for epoch in epochs if epoch.best)
     assert len(epochs) == best + 3
     lowest = min(epoch.validation.mse for epoch in epochs)
-    with compute.workers(CPU, 1) as run:
-        assert examine(parts_of(signals, model)[1])(model, run).mse == lowest
+    with compute.parallel_map(CPU, 1) as pmap:
+        assert examine(parts_of(signals, model)[1])(model, pmap).mse == lowest
 
 
 def test_the_plateau_schedule_shrinks_the_rate(signals):
@@ -457,8 +457,8 @@ def test_a_layers_step_is_its_rate_times_its_gradient(signals):
     model, rates = make_model(0.0), (0.04, 0.2, 1.0)  # two layers and the head
     before = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = training.make_optimizer(model, "sgd", 1.0, 0.0, 0.0, layer_decay=0.2)
-    with compute.workers(CPU, 1) as run:
-        training.Step(model, signals, optimizer, None, [None], run)(windows_at(0, 3, 17))
+    with compute.parallel_map(CPU, 1) as pmap:
+        training.Step(model, signals, optimizer, None, [None], pmap)(windows_at(0, 3, 17))
     found = [
         (old - new.detach(), new.grad, rate)
         for old, new, rate in zip(
@@ -571,8 +571,8 @@ def test_no_gradient_noise_leaves_training_as_it_is_and_some_is_the_seeds(signal
 @pytest.mark.parametrize(("conditioning", "hop"), KINDS)
 def test_gradients_of_shorter_batches_are_those_of_the_shorter_windows(signals, conditioning, hop, shards):
     model, plain = make_model(0.0, conditioning, hop), None
-    with compute.workers(CPU, shards) as run:
-        step = gradient_step(model, signals, run, shards)
+    with compute.parallel_map(CPU, shards) as pmap:
+        step = gradient_step(model, signals, pmap, shards)
         for samples in (20, 8, 12, 4):
             batch = windows_at(0, 3, 17, 100, 250, hop=hop, samples=samples)
             seen, found = step.gradients(batch)
@@ -590,8 +590,8 @@ def test_a_stream_goes_on_from_where_a_shorter_batch_ended(signals):
     reading, generator = streams.StreamBatches([(0, 0, 400)], 4, 20, 2, 1), np.random.default_rng(2)
     batches = [reading.next(generator, length) for length in lengths]
     plain, state = Plain(model), None
-    with compute.workers(CPU, 1) as run:
-        step = gradient_step(model, signals, run, 1)
+    with compute.parallel_map(CPU, 1) as pmap:
+        step = gradient_step(model, signals, pmap, 1)
         for batch, length in zip(batches, lengths, strict=True):
             seen, found = step.gradients(batch)
             inputs, target = cut(signals, model, batch, length)
@@ -646,9 +646,9 @@ def test_an_ensembles_validation_is_that_of_the_mean_of_outputs(signals, conditi
     for number, member in enumerate(members):
         member.initialise(torch.Generator().manual_seed(number))
     (_, part) = parts_of(signals, members[0])
-    with compute.workers(CPU, 2) as run:
-        found = examine(part)(Ensemble(members), run)
-        losses = [examine(part)(member, run).mse for member in members]
+    with compute.parallel_map(CPU, 2) as pmap:
+        found = examine(part)(Ensemble(members), pmap)
+        losses = [examine(part)(member, pmap).mse for member in members]
     batch = part.batch(np.arange(len(part)))
     inputs, target = cut(signals, members[0], batch)
     with torch.no_grad():

@@ -207,9 +207,9 @@ def pushed(tone_filter, samples, sizes=(1, 7, 0, 23, 64)):
 def test_a_stream_gives_what_the_whole_does_even_saved_in_the_middle_and_begun_anew(model, case, stateful, tmp_path):
     path = tmp_path / "state.npz"
     mixture = np.random.default_rng(5).normal(size=217).astype("f4")
-    with compute.workers(CPU, 1) as workers:
+    with compute.parallel_map(CPU, 1) as pmap:
         read, reset_samples = torch.from_numpy(scaled(mixture, 0.25, 0.5))[None], None if stateful else WINDOW
-        (expected,) = streams.estimate(model, read, reset_samples, 4, workers)
+        (expected,) = streams.estimate(model, read, reset_samples, 4, pmap)
     first, second = (ToneFilter(model, described(*case, stateful)) for _ in range(2))
     for _ in range(2):
         found = np.concatenate([pushed(first, mixture), first.finish()], axis=1)
@@ -421,8 +421,8 @@ def test_a_window_read_from_both_ends_is_not_cut(family):
     model = make({"family": family, "bidirectional": True, "conditioning": "heads", "hidden_size": 4})
     length = streams.CHUNK_STEPS + 37
     mixture = np.random.default_rng(3).normal(size=(1, 2 * length)).astype("f4")
-    with compute.workers(CPU, 1) as workers:
-        (found,) = streams.estimate(model, torch.from_numpy(mixture), length, 4, workers)
+    with compute.parallel_map(CPU, 1) as pmap:
+        (found,) = streams.estimate(model, torch.from_numpy(mixture), length, 4, pmap)
     stack = stack_of(model.body)
     for part in range(2):
         here = slice(part * length, (part + 1) * length)

@@ -188,7 +188,7 @@ def test_the_snippet_runs_and_gives_the_networks_output(make, tmp_path, monkeypa
     names: dict = {"samples": mixture}
     exec(snippet, names)  # noqa: S102 (what a reader would paste)
     scaled = torch.from_numpy(((mixture - 0.25) / 2.0).astype(np.float32))[None]
-    with compute.workers(torch.device("cpu"), 1) as run:
+    with compute.parallel_map(torch.device("cpu"), 1) as run:
         expected = streams.estimate(network, scaled, None if make is carried else 50, 8, run)[0]
     found = np.concatenate([names["outputs"], names["rest"]], axis=1)
     assert found.shape == (4, 127)
