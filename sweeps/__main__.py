@@ -136,6 +136,8 @@ def _report(arguments: argparse.Namespace) -> int:
 def _best(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     campaign = place.campaign()
+    if changed := campaigns.outdated(campaign, place.study, place.repository):
+        print(f"sweeps: {locate.stale(campaign, changed)}", file=sys.stderr)
     print(winner.as_yaml(place.study, campaign, winner.choose(place.study, campaign)), end="")
     return 0
 
@@ -145,6 +147,12 @@ def _promote(arguments: argparse.Namespace) -> int:
     campaign = place.campaign()
     if len(place.study.objective) > 1 and arguments.trial is None:
         raise StudyError(f"{campaign.name} has several objectives, and so no single winner: choose one with --trial N")
+    changed = campaigns.outdated(campaign, place.study, place.repository)
+    if changed and arguments.trial is None:
+        file = os.path.relpath(place.path)
+        raise StudyError(
+            f"{locate.stale(campaign, changed)}: python -m sweeps run {file}, or promote with --trial N all the same"
+        )
     promote.promote(place.study, place.repository, campaign, winner.choose(place.study, campaign, arguments.trial))
     return 0
 

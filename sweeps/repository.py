@@ -1,12 +1,15 @@
 """The edge to Git and DVC: commits, files and experiments of a repository, read without touching its work tree."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sweeps.errors import StudyError
@@ -136,19 +139,45 @@ class Repository:
         StudyError
             If there is no such file, or it cannot be read.
         """
+        return parse(path, self.text(commit, path))
+
+    def text(self, commit: str, path: str) -> str:
+        """Text of a file at a commit, from Git, or from DVC's cache where DVC tracks it; StudyError without one."""
         text = self.read(commit, path)
-        if text is None:
-            text = self._cached(commit, path)
-        return parse(path, text)
+        return self._cached(commit, path) if text is None else text
 
     def _cached(self, commit: str, path: str) -> str:
-        import dvc.api
         from dvc.exceptions import DvcException
 
         try:
-            return dvc.api.read(path, repo=str(self.root), rev=commit)
-        except (DvcException, OSError) as error:
+            with warnings.catch_warnings(), contextlib.closing(self.project(commit, path)) as project:
+                warnings.simplefilter("ignore", DeprecationWarning)  # of what DVC uses in turn
+                inside = PurePosixPath(f"/{path}").relative_to(project.root_dir)
+                with project.dvcfs.open(str(inside), "r", encoding="utf-8") as file:
+                    return file.read()
+        except (DvcException, StudyError, OSError) as error:
             raise StudyError(f"{path}: not in commit {short(commit)}, neither in Git nor in DVC's cache") from error
+
+    def project(self, commit: str, path: str, changed: Mapping[str, str] | None = None) -> Any:
+        """DVC's repository that a path belongs to, at a commit; with other texts of some files, by path."""
+        from dvc.fs import GitFileSystem
+        from dvc.repo import Repo
+        from dvc.scm import SCM
+
+        replaced = changed or {}
+
+        class Replaced(GitFileSystem):
+            """The commit's files, some in other words."""
+
+            def open(self, path: str, mode: str = "r", **options: Any) -> Any:
+                text = replaced.get(os.path.normpath(f"/{path}").lstrip("/"))
+                if text is not None:
+                    return io.BytesIO(text.encode()) if "b" in mode else io.StringIO(text)
+                return super().open(path, mode=mode, **options)
+
+        scm = SCM(str(self.root))
+        folder = dvc_folder(self.root, path).parent.relative_to(self.root).as_posix()
+        return Repo(f"/{'' if folder == '.' else folder}", fs=Replaced(scm=scm, rev=commit), scm=scm)
 
     def experiments(self) -> list[Experiment]:
         """All experiments here, oldest first."""
@@ -168,29 +197,26 @@ class Repository:
         """Remove experiments by their references; their commits go at Git's next clean-up."""
         git(self.root, "update-ref", "--stdin", stdin="".join(f"delete {one.ref}\n" for one in experiments))
 
-    def stages(self, commit: str, pipeline: str) -> dict[str, dict[str, Any]]:
-        """Stages of a dvc.yaml at a commit, by name; those made by foreach and matrix count as one."""
-        content = self.content(commit, pipeline).get("stages") or {}
-        return {name: stage.get("do", stage) for name, stage in content.items() if isinstance(stage, dict)}
+    def objects(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """Names of Git's objects, files and folders, at a commit; a path in a submodule has the submodule's commit."""
+        wanted = sorted({path for path in paths if "\n" not in path})
+        asked = "".join(f"{commit}:{path}\n" for path in wanted)
+        answers = git(self.root, "cat-file", "--batch-check=%(objectname)", stdin=asked).splitlines()
+        found = {path: name for path, name in zip(wanted, answers, strict=True) if " " not in name}
+        modules = self.submodules(commit) if len(found) < len(wanted) else {}
+        for path in wanted:
+            for place, name in modules.items():
+                if path == place or path.startswith(f"{place}/"):
+                    found[path] = name
+        return found
 
-    def code(self, commit: str, pipeline: str, params: str) -> dict[str, str]:
-        """What decides the outcome of a pipeline beside its parameters: object names of Git by path.
-
-        They are dvc.yaml and every dependency that a stage of it declares, if it is in Git or its `.dvc` file is. The
-        parameters file counts by its values, which a study sets itself.
-        """
-        folder = Path(pipeline).parent
-        wanted = {pipeline}
-        for stage in self.stages(commit, pipeline).values():
-            place = folder / (stage.get("wdir") or ".")
-            others = [name for entry in stage.get("params") or [] if isinstance(entry, dict) for name in entry]
-            for dep in [*(stage.get("deps") or []), *others]:
-                name = next(iter(dep)) if isinstance(dep, dict) else dep
-                path = os.path.normpath(place / name)
-                if not path.startswith(("/", "..")):
-                    wanted |= {path, *(f"{one}.dvc" for one in (path, *Path(path).parents[:-1]))}
-        listed = git(self.root, "ls-tree", "-r", "-z", commit, "--", *sorted(wanted - {params})).split("\0")
-        return {path: entry.split()[2] for entry, _, path in (line.partition("\t") for line in listed if line)}
+    def submodules(self, commit: str) -> dict[str, str]:
+        """Commits of the submodules at a commit, by path."""
+        if self.read(commit, ".gitmodules") is None:
+            return {}
+        lines = git(self.root, "ls-tree", "-r", "-z", "--full-tree", commit).split("\0")
+        entries = (line.partition("\t") for line in lines if line.startswith("160000"))
+        return {path: entry.split()[2] for entry, _, path in entries}
 
     def cache(self, pipeline: str) -> Path:
         """DVC's cache, as `dvc cache dir` says."""

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.resolver import implicit_resolvers
 
-from sweeps.errors import StudyError
+from sweeps.errors import NotFiniteError, StudyError
 from sweeps.files import write_whole
 
 
@@ -66,28 +66,42 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Set values, by keys with dots, in a YAML, JSON or TOML file, whole or not at all; comments and order stay.
+    """Set values, by keys with dots, in a YAML, JSON or TOML file, whole or not at all; see `updated`."""
+    write_whole(path, updated(path.name, path.read_text(encoding="utf-8"), settings))
 
-    Floats and text are written so that readers of YAML 1.1 see the same: PyYAML takes 1e-05 for text, `no` for false.
+
+def updated(path: str, text: str, settings: Mapping[str, Any]) -> str:
+    """Text of a YAML, JSON or TOML file, told by its name, with other values by keys with dots.
+
+    Comments and order stay, but where values that aliases or merge keys share are to differ. Floats and text are
+    written so that readers of YAML 1.1 see the same: PyYAML takes 1e-05 for text, `no` for false.
     """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
+    suffix = PurePath(path).suffix
+    if suffix == ".json":
         content = json.loads(text)
         _update(content, settings)
-        written = json.dumps(content, indent=2) + "\n"
-    elif path.suffix == ".toml":
+        return json.dumps(content, indent=2) + "\n"
+    if suffix == ".toml":
         import tomlkit
 
         content = tomlkit.parse(text)
         _update(content, settings)
-        written = tomlkit.dumps(content)
-    else:
-        yaml, stream = round_trip(), io.StringIO()
-        content = yaml.load(text)
-        _update(content, settings)
-        yaml.dump(content, stream)
-        written = stream.getvalue()
-    write_whole(path, written)
+        return tomlkit.dumps(content)
+    yaml = round_trip()
+    content = yaml.load(text)
+    _update(content, settings)
+    written = _dumped(yaml, content)
+    wanted = flatten(parse(path, text)) | dict(settings)
+    if flatten(parse(path, written)) == wanted:
+        return written
+    # An alias or a merge key has carried a value to another place as well: every place gets values of its own.
+    return _dumped(yaml, nest(wanted))
+
+
+def _dumped(yaml: YAML, content: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue()
 
 
 def round_trip() -> YAML:
@@ -145,7 +159,7 @@ def number(content: Mapping[str, Any], file: str, key: str) -> float:
     Raises
     ------
     StudyError
-        If it is missing or not a number that can be compared.
+        If it is missing or not a number that can be compared; NotFiniteError if it is NaN or infinite.
     """
     figures = flatten(content)
     if key not in figures:
@@ -155,7 +169,7 @@ def number(content: Mapping[str, Any], file: str, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise StudyError(f"{file}: {key} is {value!r}, but an objective must be a number")
     if value != value or value in (float("inf"), float("-inf")):
-        raise StudyError(f"{file}: {key} is {value}, which cannot be compared")
+        raise NotFiniteError(f"{file}: {key} is {value}, which cannot be compared")
     return float(value)
 
 

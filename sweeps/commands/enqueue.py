@@ -8,12 +8,11 @@ from typing import Any
 
 from sweeps import naming
 from sweeps.errors import StudyError
-from sweeps.plan.resolution import resolve
+from sweeps.plan.resolution import parameters, resolve
 from sweeps.plan.strategies import make
 from sweeps.plan.studies import Adaptive, CoarseToFine, Halving, Study
 from sweeps.record.trials import members
 from sweeps.repository import Repository, dvc_folder, environment
-from sweeps.settings import flatten
 
 
 def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
@@ -42,8 +41,14 @@ def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
         raise StudyError(
             f"not committed: {', '.join(dirty[:5])}: DVC would queue these changes too, so commit them first"
         )
-    settings = resolve(repository, study, repository.head).settings
-    committed = flatten(repository.content(repository.head, study.params))
+    resolved = resolve(repository, study, repository.head)
+    if resolved.hidden:
+        raise StudyError(
+            f"DVC's run-cache takes no notice of {', '.join(resolved.hidden)}, since it leaves out names such as size: "
+            "its queue would give the first trial's figures to all; use `run`, which tells them apart"
+        )
+    settings = resolved.settings
+    committed = parameters(repository, study, repository.head)
     there = {experiment.name for experiment in repository.experiments() if experiment.baseline == repository.head}
     there |= _queued(repository, study)
     count = 0

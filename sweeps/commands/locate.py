@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sweeps.errors import StudyError
@@ -80,6 +80,12 @@ def _unwritten(study: Study, repository: Repository, ledgers: Iterable[Path]) ->
         for outcome in trial.experiments.values()
     }
     return any(one.commit not in known and (not campaigns or one.baseline in bases) for one in mine)
+
+
+def stale(campaign: Campaign, changed: Sequence[str]) -> str:
+    """That results are of another state of the code."""
+    shown = ", ".join(changed[:4]) + (", ..." if len(changed) > 4 else "")
+    return f"{shown} changed since {campaign.name} began, so its winner is one of other code or data"
 
 
 def publish_ledger(study: Study, repository: Repository, path: Path) -> bool:

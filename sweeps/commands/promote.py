@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 from sweeps.errors import StudyError
+from sweeps.plan.resolution import parameters
 from sweeps.plan.studies import Study
 from sweeps.record.ledger import Campaign
 from sweeps.record.trials import Trial, outcomes
 from sweeps.repository import Repository, environment
 from sweeps.results.winner import configuration
-from sweeps.settings import flatten, write_settings
+from sweeps.running.pool import PACKAGE
+from sweeps.settings import write_settings
+
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sweeps.running.runcache import main; sys.exit(main())"
 
 
 def promote(study: Study, repository: Repository, campaign: Campaign, trial: Trial) -> None:
@@ -26,7 +30,7 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     if dirty:
         raise StudyError(f"not committed: {', '.join(dirty[:5])}: commit or stash first, so that there is a way back")
     settings = {**configuration(study, campaign, trial), **study.promote}
-    before = flatten(repository.content(repository.head, study.params))
+    before = parameters(repository, study, repository.head)
     unknown = [key for key in settings if key not in before]
     if unknown:
         raise StudyError(f"{study.params} has no {unknown[0]} any more: promote at the commit the study ran on")
@@ -35,7 +39,8 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
         if before[key] != value:
             print(f"{study.params}: {key}: {before[key]} -> {value}", flush=True)
     folder = (repository.root / study.pipeline).parent
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment(), check=False)
+    start = [sys.executable, "-c", START, str(PACKAGE), "repro"]
+    done = subprocess.run(start, cwd=folder, env=environment(), check=False)
     if done.returncode:
         raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout --force")
     name = outcomes(study, trial, len(study.budgets) - 1)[-1].name

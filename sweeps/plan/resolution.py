@@ -2,17 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sweeps import pipeline
 from sweeps.errors import StudyError
 from sweeps.naming import short
+from sweeps.pipeline import Inputs, Stage, overlap, top_level_metrics, variants
 from sweeps.plan.spaces import Dimension, check_value
 from sweeps.plan.studies import Halving, OneAtATime, Study
 from sweeps.repository import Repository
-from sweeps.settings import flatten, nest, number
+from sweeps.settings import flatten, nest, number, parse
 
 HELD_OUT = {"test", "tests", "testing", "heldout", "holdout"}
 SEEN = {"train", "training", "val", "valid", "validation", "dev", "cv"}
@@ -32,12 +34,27 @@ class Resolved:
         Stages that read a parameter which the study varies.
     outputs : list of str
         What stages make, relative to the top.
+    inputs : Inputs
+        What decides the outcome beside the parameters.
+    hidden : list of str
+        Parameters that DVC's run-cache takes no notice of.
+    elsewhere : list of str
+        Dependencies on this machine, but outside the repository.
+    composed : str
+        Text of the parameters file, where Hydra makes it.
+    undeclared : list of str
+        What is copied but no stage's dependency, so that DVC cannot tell when it changes.
     """
 
     settings: dict[str, Any]
     metrics: list[str]
     varied: list[str]
     outputs: list[str]
+    inputs: Inputs
+    hidden: list[str]
+    elsewhere: list[str]
+    composed: str
+    undeclared: list[str]
 
 
 def resolve(repository: Repository, study: Study, commit: str) -> Resolved:
@@ -48,19 +65,54 @@ def resolve(repository: Repository, study: Study, commit: str) -> Resolved:
     StudyError
         With one line for each mistake.
     """
-    stages = repository.stages(commit, study.pipeline)
-    committed = flatten(repository.content(commit, study.params))
-    settings = {**(committed if study.base is None else study.base), **study.fixed}
+    committed = parameters(repository, study, commit)
+    settings = _settings(study, committed)
+    content = repository.content(commit, study.pipeline)
     mistakes = [*_keys(study, committed), *_kinds(study, committed), *_conditions(study, settings)]
     if not mistakes:
+        stages = _stages(repository, study, commit, settings)
         mistakes += _objectives(repository, study, commit, stages)
         mistakes += _schema(repository, study, commit, settings)
+        mistakes += [*_dependencies(repository, study, commit, stages), *_copies(repository, study, commit)]
+        mistakes += _submodules(repository.root, repository, commit)
     if mistakes:
         raise StudyError("\n".join(f"study {study.name}: {mistake}" for mistake in mistakes))
-    metrics = [file for stage in stages.values() for file in outputs(study.pipeline, stage, "metrics")]
-    metrics += _top_level_metrics(repository.content(commit, study.pipeline), study.pipeline)
-    made = [path for stage in stages.values() for path in outputs(study.pipeline, stage, "outs")]
-    return Resolved(settings, list(dict.fromkeys(metrics)), _varied(study, stages), made)
+    metrics = [file for stage in stages for file in stage.metrics]
+    metrics += top_level_metrics(content, study.pipeline)
+    made = [path for stage in stages if stage.runs for path in stage.made]
+    varying = _varying(study)
+    text = pipeline.parameters(repository, commit, study.pipeline, study.params)
+    return Resolved(
+        settings,
+        list(dict.fromkeys(metrics)),
+        list(dict.fromkeys(stage.name for stage in stages if stage.reads(study.params, varying))),
+        list(dict.fromkeys(made)),
+        pipeline.inputs(repository, commit, study.params, stages, settings, varying),
+        sorted({key for stage in stages for key in stage.hides(study.params, settings)}),
+        sorted({dep for stage in stages for dep in stage.deps if dep.startswith("/")}),
+        "" if text == repository.text(commit, study.params) else text,
+        [path for path in study.copies if not any(overlap(path, dep) for stage in stages for dep in stage.deps)],
+    )
+
+
+def parameters(repository: Repository, study: Study, commit: str) -> dict[str, Any]:
+    """All parameters at a commit, by key with dots."""
+    return flatten(parse(study.params, pipeline.parameters(repository, commit, study.pipeline, study.params)))
+
+
+def inputs(repository: Repository, study: Study, commit: str) -> Inputs:
+    """What decides a study's outcome at a commit beside its parameters."""
+    settings = _settings(study, parameters(repository, study, commit))
+    stages = _stages(repository, study, commit, settings)
+    return pipeline.inputs(repository, commit, study.params, stages, settings, _varying(study))
+
+
+def _settings(study: Study, committed: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(committed if study.base is None else study.base), **study.fixed}
+
+
+def _stages(repository: Repository, study: Study, commit: str, settings: Mapping[str, Any]) -> list[Stage]:
+    return variants(repository, commit, study.pipeline, study.params, settings, _varying(study))
 
 
 def _varying(study: Study) -> dict[str, list[Any]]:
@@ -163,9 +215,7 @@ def _conditions(study: Study, settings: Mapping[str, Any]) -> Iterator[str]:
                 yield f"space.{name}.when: {study.params} has no {condition}{_near(condition, settings)}"
 
 
-def _objectives(
-    repository: Repository, study: Study, commit: str, stages: Mapping[str, Mapping[str, Any]]
-) -> Iterator[str]:
+def _objectives(repository: Repository, study: Study, commit: str, stages: Sequence[Stage]) -> Iterator[str]:
     for objective in study.objective:
         metric = f"{objective.file}:{objective.key}"
         words = {*_words(os.path.relpath(objective.file, PurePosixPath(study.pipeline).parent)), *_words(objective.key)}
@@ -190,38 +240,55 @@ def _words(text: str) -> list[str]:
 
 
 def _reads_test_data(
-    file: str, pipeline: str, stages: Mapping[str, Mapping[str, Any]], seen: frozenset[str] = frozenset()
+    file: str, pipeline: str, stages: Sequence[Stage], seen: frozenset[str] = frozenset()
 ) -> tuple[str, str] | None:
     """The stage, and its input, by which a file depends on data held out, directly or through other stages' outputs."""
-    for name, stage in stages.items():
-        made = [path for kind in ("outs", "metrics", "plots") for path in outputs(pipeline, stage, kind)]
-        if name in seen or not any(_overlap(file, path) for path in made):
+    for stage in stages:
+        if stage.name in seen or not any(overlap(file, path) for path in stage.made):
             continue
-        for dep in outputs(pipeline, stage, "deps"):
+        for dep in stage.deps:
             if set(_words(os.path.relpath(dep, PurePosixPath(pipeline).parent))) & HELD_OUT and not dep.endswith(".py"):
-                return name, dep
-        for dep in outputs(pipeline, stage, "deps"):
-            found = _reads_test_data(dep, pipeline, stages, seen | {name})
+                return stage.name, dep
+        for dep in stage.deps:
+            found = _reads_test_data(dep, pipeline, stages, seen | {stage.name})
             if found:
                 return found
     return None
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Whether two paths are the same, or one is a folder that the other lies in."""
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+def _dependencies(repository: Repository, study: Study, commit: str, stages: Sequence[Stage]) -> Iterator[str]:
+    """Dependencies that are in the work tree, but that no clone of the commit would have."""
+    made = [path for stage in stages for path in stage.made] + study.copies
+    wanted = {dep: stage.name for stage in stages for dep in stage.deps if not dep.startswith("/") and "://" not in dep}
+    loose = {dep: name for dep, name in wanted.items() if not any(overlap(dep, path) for path in made)}
+    known = repository.objects(commit, loose)
+    for dep, name in loose.items():
+        if dep not in known and (repository.root / dep).exists():
+            yield (
+                f"stage {name} depends on {dep}, which is here but not in commit {short(commit)}: `git add` or `dvc "
+                f"add` it and commit, or name it under `copy` in the study if Git is not to have it"
+            )
 
 
-def outputs(pipeline: str, stage: Mapping[str, Any], kind: str) -> list[str]:
-    """Paths of a stage's outs, metrics, plots or deps, relative to the top."""
-    folder = PurePosixPath(pipeline).parent / (stage.get("wdir") or ".")
-    entries = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stage.get(kind) or []]
-    return [os.path.normpath(folder / entry) for entry in entries]
+def _copies(repository: Repository, study: Study, commit: str) -> Iterator[str]:
+    """Files to be copied that are not here, or that a clone has anyway."""
+    committed = repository.objects(commit, study.copies)
+    for path in study.copies:
+        if path in committed:
+            yield f"copy: {path} is in commit {short(commit)}, as every clone is: leave it out"
+        elif not (repository.root / path).exists():
+            yield f"copy: {path} is not here"
 
 
-def _top_level_metrics(content: Mapping[str, Any], pipeline: str) -> list[str]:
-    folder = PurePosixPath(pipeline).parent
-    return [os.path.normpath(folder / entry) for entry in content.get("metrics") or [] if isinstance(entry, str)]
+def _submodules(root: Path, repository: Repository, commit: str) -> Iterator[str]:
+    """Submodules that are checked out here, but lack the commit that is to be run."""
+    for path, wanted in repository.submodules(commit).items():
+        if (root / path / ".git").exists():
+            inner = Repository(root / path)
+            if not inner.exists(wanted):
+                yield f"submodule {path}: commit {short(wanted)} is not here: git submodule update --init {path}"
+            else:
+                yield from _submodules(root / path, inner, wanted)
 
 
 def _schema(repository: Repository, study: Study, commit: str, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -244,25 +311,3 @@ def _schema(repository: Repository, study: Study, commit: str, settings: Mapping
             for error in kind(schema).iter_errors(nest({**settings, key: value})):
                 if f"{'.'.join(str(part) for part in error.absolute_path)}.".startswith(f"{key}."):
                     yield f"{key} cannot be {value!r}: {error.message} ({study.schema_file})"
-
-
-def _varied(study: Study, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    keys = list(_varying(study))
-    found = []
-    for name, stage in stages.items():
-        declared = list(_declared(study, stage))
-        if any(one == "" or key == one or key.startswith(f"{one}.") for key in keys for one in declared):
-            found.append(name)
-    return found
-
-
-def _declared(study: Study, stage: Mapping[str, Any]) -> Iterator[str]:
-    """What a stage reads of the study's parameters file; an empty text stands for all of it."""
-    folder = PurePosixPath(study.pipeline).parent / (stage.get("wdir") or ".")
-    for entry in stage.get("params") or []:
-        read = entry if isinstance(entry, dict) else {"params.yaml": [entry]}
-        for file, keys in read.items():
-            if os.path.normpath(folder / file) == os.path.normpath(study.params):
-                yield from keys or [""]
-    if os.path.normpath(study.params) in outputs(study.pipeline, stage, "deps"):
-        yield ""

@@ -15,6 +15,7 @@
 import hashlib
 import json
 import math
+import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -200,7 +201,8 @@ class Stop(_Model):
     minutes : float, optional
         No trial is begun after so long.
     failures : int
-        No trial is begun once so many have failed.
+        No trial is begun once so many have failed and none has come to its end: what fails from the start is broken. A
+        trial whose objective is NaN or infinite has failed too, but has come to its end.
     trial_minutes : float, optional
         An experiment that takes longer is stopped and has failed.
     """
@@ -210,9 +212,17 @@ class Stop(_Model):
     trial_minutes: PositiveFloat | None = None
 
 
+def _inside(path: str) -> str:
+    """A path within the repository, in its plain form."""
+    plain = posixpath.normpath(path)
+    if plain.startswith(("/", "..")) or plain in (".", ".git", ".dvc"):
+        raise ValueError(f"got {path!r}, but it must be a file or folder within the repository")
+    return plain
+
+
 WITHOUT_EFFECT = (  # on what a trial is
     *("description", "jobs", "threads", "gpus", "stop", "promote"),
-    *("seed_parameter", "curves", "figures", "schema_file"),
+    *("seed_parameter", "curves", "figures", "schema_file", "copies"),
 )
 
 
@@ -258,6 +268,9 @@ class Study(_Model):
         The parameter that holds training's seed; needed to confirm results with several seeds.
     promote : dict
         Parameters that `promote` sets beside the winner's, such as more epochs.
+    copies : list of str
+        Files and folders that stages need and Git does not have, relative to the top of the repository: every worker is
+        given a copy. `copy` in the file.
     stop : Stop
         When to end early.
     prune : Rule, optional
@@ -284,6 +297,7 @@ class Study(_Model):
     figures: list[Annotated[str, Field(pattern="^[^:]+:.+$")]] = Field(default_factory=list)
     seed_parameter: str | None = None
     promote: dict[str, Value] = Field(default_factory=dict)
+    copies: list[Annotated[str, AfterValidator(_inside)]] = Field(default_factory=list, alias="copy")
     stop: Stop = Stop()
     prune: Annotated[Prune | None, BeforeValidator(by_name)] = None
 

@@ -12,8 +12,10 @@ from optuna.storages import JournalStorage
 
 from sweeps import naming
 from sweeps.errors import StudyError
+from sweeps.files import digest
 from sweeps.naming import short
-from sweeps.plan.resolution import Resolved, resolve
+from sweeps.pipeline import Inputs
+from sweeps.plan.resolution import Resolved, inputs, resolve
 from sweeps.plan.studies import Study
 from sweeps.progress import Display
 from sweeps.record.ledger import Campaign, names
@@ -66,12 +68,54 @@ def begun(storage: JournalStorage) -> list[Campaign]:
     return [campaign for campaign in campaigns if campaign.facts.get("baseline")]
 
 
-def _facts(study: Study, repository: Repository, commit: str, resolved: Resolved) -> dict[str, Any]:
+def _facts(study: Study, repository: Repository, resolved: Resolved) -> dict[str, Any]:
+    """What makes a campaign what it is; `code` is kept to be read, the commit itself is what is compared."""
     return {
         "fingerprint": study.fingerprint(),
-        "code": repository.code(commit, study.pipeline, study.params),
         "settings_values": resolved.settings,
+        "files": {path: digest(repository.root / path) for path in sorted([*study.copies, *resolved.elsewhere])},
+        "code": resolved.inputs.files,
     }
+
+
+def changes(
+    campaign: Campaign, study: Study, repository: Repository, facts: Mapping[str, Any], inputs: Inputs
+) -> list[str]:
+    """What differs between a campaign's commit and what is here now, in words; none where it can go on."""
+    parts = []
+    if campaign.facts["fingerprint"] != facts["fingerprint"]:
+        parts.append("the study's definition")
+    elif campaign.facts["settings_values"] != facts["settings_values"]:
+        parts.append("the parameters")
+    files = _different(campaign.facts.get("files", {}), facts["files"])
+    baseline = campaign.facts["baseline"]
+    if not repository.exists(baseline):
+        parts.append("the baseline")
+    elif baseline != repository.head:
+        files += begun_with(campaign, study, repository).changed(inputs)
+    if files:
+        parts.append(f"the code ({', '.join(files[:4])}{', ...' if len(files) > 4 else ''})")
+    return parts
+
+
+def outdated(campaign: Campaign, study: Study, repository: Repository) -> list[str]:
+    """What has changed since a campaign began, at HEAD and but for parameters, that decides its outcome."""
+    baseline = campaign.facts["baseline"]
+    if baseline == repository.head or not repository.exists(baseline):
+        return []
+    return begun_with(campaign, study, repository).changed(inputs(repository, study, repository.head))
+
+
+def begun_with(campaign: Campaign, study: Study, repository: Repository) -> Inputs:
+    """What decided a campaign's outcome, at its commit."""
+    try:
+        return inputs(repository, study, campaign.facts["baseline"])
+    except StudyError:  # of another definition, which does not fit that commit
+        return Inputs(campaign.facts["code"], {})
+
+
+def _different(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
 
 
 def choose(
@@ -85,24 +129,25 @@ def choose(
     known = begun(storage)
     if known and known[-1].facts["file"] != where and (repository.root / known[-1].facts["file"]).exists():
         raise StudyError(f"the name {study.name} is used already, by {known[-1].facts['file']}: rename {where}")
-    here = _facts(study, repository, repository.head, resolved)
+    here = _facts(study, repository, resolved)
+    changed: list[str] = []
     for campaign in reversed(known):
-        if all(campaign.facts[key] == value for key, value in here.items()) and repository.exists(
-            campaign.facts["baseline"]
-        ):
+        found = changes(campaign, study, repository, here, resolved.inputs)
+        if not found:
             _say_resumed(campaign, repository, display)
             return campaign
-    commit = repository.head if known else _lost_baseline(study, repository, here) or repository.head
+        changed = changed or found  # since the newest
+    commit = repository.head if known else _lost_baseline(study, repository, here, resolved) or repository.head
     label = naming.new_label(
         study.name, [campaign.facts["label"] for campaign in known if campaign.facts["baseline"] == commit]
     )
     name = naming.campaign(label, commit)
     if known:
-        changed = _changed(known[-1], here)
+        text = f"{' and '.join(changed)} changed"
         done = sum(trial.finished for trial in known[-1].trials())
         display.say(
-            f"{changed} since {known[-1].name} began; its {done} trials are kept apart, and this run begins anew as "
-            f"{name}"
+            f"{text[0].upper()}{text[1:]} since {known[-1].name} began; its {done} trials are kept apart, and this run "
+            f"begins anew as {name}"
         )
     facts = {"file": where, "label": label, "started": _now(), "definition": study.definition(), **here}
     return Campaign.begin(storage, name, study, {**facts, "baseline": commit})
@@ -124,26 +169,13 @@ def _say_resumed(campaign: Campaign, repository: Repository, display: Display) -
         )
 
 
-def _changed(campaign: Campaign, here: Mapping[str, Any]) -> str:
-    old, new = campaign.facts["code"], here["code"]
-    files = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-    parts = []
-    if campaign.facts["fingerprint"] != here["fingerprint"]:
-        parts.append("the study's definition")
-    elif campaign.facts["settings_values"] != here["settings_values"]:
-        parts.append("the parameters")
-    if files:
-        parts.append(f"the code ({', '.join(files[:4])}{', ...' if len(files) > 4 else ''})")
-    text = f"{' and '.join(parts) or 'the baseline'} changed"
-    return text[0].upper() + text[1:]
-
-
-def _lost_baseline(study: Study, repository: Repository, here: Mapping[str, Any]) -> str | None:
+def _lost_baseline(study: Study, repository: Repository, here: Mapping[str, Any], resolved: Resolved) -> str | None:
     """Commit that experiments of this study are based on, where their ledger is lost and nothing has changed since."""
     mine = [experiment for experiment in repository.experiments() if experiment.belongs_to(study.name)]
     for baseline in dict.fromkeys(experiment.baseline for experiment in reversed(mine)):
         if repository.exists(baseline):
             with contextlib.suppress(StudyError):
-                if _facts(study, repository, baseline, resolve(repository, study, baseline)) == here:
+                there = resolve(repository, study, baseline)
+                if there.settings == here["settings_values"] and not there.inputs.changed(resolved.inputs):
                     return baseline
     return None

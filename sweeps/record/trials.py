@@ -24,6 +24,8 @@ class Outcome:
         The objectives.
     error : str or None
         Why there are none.
+    diverged : bool
+        It ran to its end, but an objective is NaN or infinite.
     interrupted : bool
         A stage was killed from outside; the same job may well succeed.
     seconds : float or None
@@ -45,6 +47,7 @@ class Outcome:
     commit: str = ""
     values: list[float] | None = None
     error: str | None = None
+    diverged: bool = False
     interrupted: bool = False
     seconds: float | None = None
     stages: list[str] = field(default_factory=list)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from sweeps.errors import StudyError
 from sweeps.naming import short
+from sweeps.plan.studies import Study
 from sweeps.record.trials import Outcome
 from sweeps.repository import Repository, dvc_folder, git, parse_references, reference
 from sweeps.running.handover import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Exchange, persist
@@ -87,6 +88,7 @@ class Cluster:
         self.study, self.repository, self.display = context.study, context.repository, context.display
         self.baseline, self.label, self.place = context.baseline, context.label, context.place
         self.jobs = context.jobs
+        _refuse_local_files(self.study, self.repository, self.baseline)
         self.remote = _git_remote(self.repository, address)
         self.exchange = _exchange(self.repository, self.study.pipeline, self.remote, address)
         self._look_at_git()
@@ -287,6 +289,15 @@ class Cluster:
                 f"{len(self.wanted)} experiments are at {self.remote} but could not be fetched ({error}); "
                 "the same command fetches them"
             )
+
+
+def _refuse_local_files(study: Study, repository: Repository, baseline: str) -> None:
+    """What only this machine has does not reach a node through the two remotes."""
+    if study.copies:
+        raise StudyError(f"copy: {study.copies[0]} is on this machine alone, and nodes of a cluster do not get it")
+    for path in repository.submodules(baseline):
+        if (repository.root / path / ".git").exists():
+            raise StudyError(f"submodule {path} is on this machine alone, and nodes of a cluster do not get it")
 
 
 def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:

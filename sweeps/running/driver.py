@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +19,7 @@ from typing import Any
 
 from sweeps import naming, progress
 from sweeps.errors import StudyError
+from sweeps.files import copy
 from sweeps.naming import short
 from sweeps.plan.resolution import Resolved, resolve
 from sweeps.plan.strategies import Past, Plan, Proposal, make
@@ -34,6 +35,7 @@ from sweeps.running.worker import ATTEMPTS, Job, read
 
 LEAST_SPACE = 100 * 2**20
 TICK = 0.5
+COPIED = "copied"
 
 
 def local_workers(context: Context) -> Workers:
@@ -183,6 +185,7 @@ class Search:
             self.figures.jobs = workers.count
             self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
             self._say_state()
+            self._keep_copies()
             self._take_up()
             while self.running or not self._reason_to_end():
                 if not self.queue and not self.running and not self._plan():
@@ -240,11 +243,21 @@ class Search:
 
     def _reason_to_end(self) -> str | None:
         failed = self.figures.failed
-        if failed >= self.study.stop.failures:
-            return f"{failed} trials have failed (stop.failures: {self.study.stop.failures})"
+        if failed >= self.study.stop.failures and not self.worked:
+            count = f"{failed} trials have failed" if failed > 1 else "the first trial has failed"
+            return f"{count} and none has got as far as its figures (stop.failures: {self.study.stop.failures})"
         if self.deadline is not None and time.monotonic() > self.deadline:
             return "the time is up"
         return None
+
+    @property
+    def worked(self) -> bool:
+        """Whether any experiment has come to its end, if only with a figure that is not finite."""
+        return any(
+            outcome.values is not None or outcome.diverged
+            for trial in self.trials.values()
+            for outcome in trial.experiments.values()
+        )
 
     def _say_state(self) -> None:
         dirty = self.repository.dirty((os.path.relpath(self.place, self.repository.root), *self._own_files()))
@@ -253,11 +266,22 @@ class Search:
             self.display.say(
                 f"not committed, so not part of any trial: {shown}; commit {short(self.baseline)} is what runs"
             )
+        if self.resolved.undeclared:
+            self.display.say(
+                f"no stage declares {', '.join(self.resolved.undeclared)}, so that every trial runs all stages anew: "
+                "among a stage's deps, DVC would know when it changes"
+            )
         if self.study.timed and self.figures.jobs > 1:
             self.display.say(
                 f"times are an objective, and {self.figures.jobs} experiments share this machine: --jobs 1 measures "
                 "each alone"
             )
+
+    def _keep_copies(self) -> None:
+        """Put aside what clones are given a copy of, as it is now: the user may go on editing it."""
+        shutil.rmtree(self.place / COPIED, ignore_errors=True)
+        for path in self.study.copies:
+            copy(self.repository.root / path, self.place / COPIED / path)
 
     def _own_files(self) -> tuple[str, ...]:
         file = Path(self.campaign.facts["file"])
@@ -394,10 +418,13 @@ class Search:
             objectives=[(objective.file, objective.key) for objective in study.objective],
             metrics=self.resolved.metrics,
             outputs=self.resolved.outputs,
+            composed=self.resolved.composed,
+            copies=study.copies,
+            copied=str(self.place / COPIED),
             curves=list(dict.fromkeys([*study.curves, *filter(None, [self.stopping.file])])),
             watched=self.stopping.file or study.named_curve or next(reversed(study.curves), None),
             varied=self.resolved.varied,
-            force=study.timed,
+            force=study.timed or bool(self.resolved.undeclared),
             threads=study.threads,
             seconds=stop.trial_minutes * 60 if stop.trial_minutes else None,
         )
@@ -508,19 +535,21 @@ class Search:
         self.display.say(f"{task.name}  {progress.figures_line(outcome.values)}  {took}  {params}{where}")
 
     def _finish(self) -> int:
-        states = [trial.state for trial in self.trials.values()]
-        open_ones = sum(not trial.finished for trial in self.trials.values())
-        done = len(states) - open_ones - states.count("failed")
+        states = Counter(trial.state for trial in self.trials.values())
         reason = self._reason_to_end()
-        self.display.say(
-            f"{self.campaign.name}: {done} of {len(states)} trials done"
-            + (f", {states.count('failed')} failed" if "failed" in states else "")
-            + (f", {open_ones} still to run" if open_ones else "")
-            + (f"; ended because {reason}" if reason and open_ones else "")
-        )
-        if "failed" in states:
-            self.display.say("why: python -m sweeps status STUDY; again: python -m sweeps run STUDY --retry-failed")
-        return int(done < len(states))
+        asked = max(len(self.trials), self.limit or 0) if reason else len(self.trials)
+        done, failed = states["complete"] + states["pruned"], states["failed"]
+        never = asked - done - failed
+        parts = [f"{self.campaign.name}: {done} of {asked} trials done"]
+        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{never} not run"] if never else []
+        if failed:
+            self.display.say(
+                f"why: python -m sweeps status {self.campaign.facts['file']}; again: python -m sweeps run "
+                f"{self.campaign.facts['file']} --retry-failed"
+            )
+        self.display.say(", ".join(parts) + (f"; ended because {reason}" if reason and never else ""))
+        return int(done < asked)
 
 
 @contextlib.contextmanager

@@ -21,18 +21,28 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO
 
 import psutil
 
-from sweeps.errors import StudyError
+from sweeps.errors import NotFiniteError, StudyError
+from sweeps.files import copy, write_whole
 from sweeps.record.trials import Outcome
 from sweeps.repository import RECEIVE, Repository, dvc_folder, git, reference
 from sweeps.running.handover import LONGEST_TRANSFER, Exchange, hand_over, mirror, persist, there
 from sweeps.settings import curve, flatten, number, write_settings
 
 MARK = "SWEEPS_CLONE"
+PUSH = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
+CLONED = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "gc.auto": "0",
+    "advice.detachedHead": "false",
+    "submodule.recurse": "false",
+}
+MISSING = re.compile(r"No such file or directory: ['\"]([^'\"]+)['\"]")
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -51,6 +61,7 @@ PRELOADED = (
     "dvc.repo.experiments.queue.celery",
     "dvc.repo.experiments.queue.workspace",
     "dvc.repo.reproduce",
+    "dvc.stage.cache",
     "dvc_render",
     "networkx",
     "pygit2",
@@ -90,6 +101,12 @@ class Job:
         Stages that read a parameter the study varies: if one of them did not run, the time is not this trial's own.
     outputs : list of str
         What stages make: left where it is between experiments, since DVC brings it up to date itself.
+    composed : str
+        Text of the parameters file before the settings, where Hydra makes it and Git's is not to be relied on.
+    copies : list of str
+        Files and folders that each clone is given a copy of, relative to the top.
+    copied : str
+        The folder that they lie in.
     force : bool
         Run every stage anew.
     threads : int
@@ -117,6 +134,9 @@ class Job:
     watched: str | None = None
     varied: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    composed: str = ""
+    copies: list[str] = field(default_factory=list)
+    copied: str = ""
     force: bool = False
     threads: int = 1
     seconds: float | None = None
@@ -171,15 +191,19 @@ def run(job: Job, dvc: Runner) -> Outcome:
             if first != commit:
                 return read(job, Repository(clone), first)
         else:
-            git(clone, "push", "--quiet", "--no-verify", RECEIVE, "origin", f"+{ref}:{ref}")
+            git(clone, "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
     except Exception as error:  # whatever it is, it is this one experiment's
         _remove(clone)
         text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
-        return Outcome(job.name, error=text, interrupted=KILLED.search(text) is not None)
+        return Outcome(
+            job.name,
+            error=text + _hint(job, text),
+            diverged=isinstance(error, NotFiniteError),
+            interrupted=KILLED.search(text) is not None,
+        )
     ran = re.findall(r"^Running stage '([^']+)'", _text(job.log), re.MULTILINE)
-    stages = [stage.rpartition(":")[2] for stage in ran]
-    own = set(job.varied) <= {stage.partition("@")[0] for stage in stages} and bool(stages)
-    return replace(outcome, seconds=round(seconds, 3) if own else None, stages=stages)
+    own = set(job.varied) <= set(ran) and bool(ran)
+    return replace(outcome, seconds=round(seconds, 3) if own else None, stages=ran)
 
 
 def _remove(clone: Path) -> None:
@@ -208,9 +232,28 @@ def prepare(job: Job, dvc: Runner) -> None:
         if job.exchange:  # what the remote lacks, stages make again
             persist(_attempt(job, dvc, "pull", "--allow-missing"), job.exchange.patience)
     git(clone, "reset", "--quiet", "--hard", job.baseline)
+    if not job.exchange:
+        _check_out_submodules(clone, Path(job.root))
     kept = (*(f"/{path}" for path in job.outputs), "/.dvc", "**/.dvc", "__pycache__")
     git(clone, "clean", "--quiet", "--force", "--force", "-d", "-x", *(f"--exclude={path}" for path in kept))
+    for path in job.copies:
+        copy(Path(job.copied, path), clone / path)
+    if job.composed:
+        write_whole(clone / job.params, job.composed)
     write_settings(clone / job.params, job.settings)
+
+
+def _check_out_submodules(clone: Path, source: Path) -> None:
+    """Bring submodules to their commits, from the user's own copies; what is not checked out there stays empty."""
+    for path, commit in Repository(clone).submodules("HEAD").items():
+        theirs, mine = source / path, clone / path
+        if (theirs / ".git").exists():
+            if not (mine / ".git").exists():
+                _clone(theirs, mine)
+            git(mine, "update-ref", "--no-deref", "HEAD", commit)
+            git(mine, "reset", "--quiet", "--hard", commit)
+            git(mine, "clean", "--quiet", "--force", "--force", "-d", "-x")
+            _check_out_submodules(mine, theirs)
 
 
 def _attempt(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
@@ -230,10 +273,7 @@ def _make_clone(job: Job) -> None:
     clone.parent.mkdir(parents=True, exist_ok=True)
     making = clone.with_name(f"{clone.name}.making")
     shutil.rmtree(making, ignore_errors=True)
-    git(root, "clone", "--quiet", "--no-checkout", "--no-tags", "--local", "--template=", str(root), str(making))
-    git(making, "config", "core.hooksPath", os.devnull)
-    git(making, "config", "gc.auto", "0")
-    git(making, "config", "advice.detachedHead", "false")
+    _clone(root, making)
     identity = git(root, "var", "GIT_COMMITTER_IDENT", check=False)
     who = re.match(r"(.*) <(.*)> ", identity)
     git(making, "config", "user.name", who[1] if who and who[1] else "sweeps")
@@ -248,12 +288,23 @@ def _make_clone(job: Job) -> None:
     making.rename(clone)
 
 
+def _clone(source: Path, target: Path) -> None:
+    """Clone without a work tree; hard links where they can be, and none of the user's settings that would reach in."""
+    settings = [part for name, value in CLONED.items() for part in ("--config", f"{name}={value}")]
+    options = ("--quiet", "--no-checkout", "--no-tags", "--template=", "--origin", "origin", *settings)
+    git(source, "-c", "clone.rejectShallow=false", "clone", *options, str(source), str(target))
+    common = Path(source, git(source, "rev-parse", "--git-common-dir"))
+    if (common / "lfs").is_dir():  # Git LFS finds there what no remote of a clone has
+        git(target, "config", "lfs.storage", str(common / "lfs"))
+
+
 def configure(folder: Path, cache: str, exchange: Exchange | None, scm: bool = True) -> None:
     """Local settings of the `.dvc` folder: the cache, the remote, and whether it lies in a Git repository."""
     from dvc.config import Config
 
     with Config(str(folder), validate=False).edit("local", validate=False) as settings:
         settings.setdefault("cache", {})["dir"] = cache
+        settings.setdefault("hydra", {})["enabled"] = "false"  # the parameters are composed already
         if exchange:
             settings.setdefault("core", {})["remote"] = exchange.remote
             settings.setdefault("remote", {}).setdefault(exchange.remote, {}).update(exchange.settings)
@@ -289,6 +340,16 @@ def read(job: Job, repository: Repository, commit: str) -> Outcome:
             with contextlib.suppress(StudyError):
                 curves[file] = curve(file, text)
     return Outcome(job.name, commit, values, metrics=figures, curves=curves)
+
+
+def _hint(job: Job, text: str) -> str:
+    """What to do where a stage missed a file that is there, but not in the clone."""
+    for name in MISSING.findall(text):
+        for folder in (PurePosixPath(job.pipeline).parent, PurePosixPath()):
+            path = os.path.normpath(folder / name)
+            if not job.exchange and not path.startswith(("/", "..")) and Path(job.root, path).exists():
+                return f"\n{path} is here, but no clone has it: name it under `copy` in the study, or commit it"
+    return ""
 
 
 def _text(log: str) -> str:
@@ -428,7 +489,7 @@ def _become_dvc(job: Job, arguments: Sequence[str]) -> None:
             os.dup2(source, target)
         os.chdir((Path(job.clone) / job.pipeline).parent)
         os.environ |= {name: str(job.threads) for name in THREADS} | job.variables
-        from dvc.cli import main as dvc
+        from sweeps.running.runcache import main as dvc
 
         status = dvc(list(arguments))
         sys.stdout.flush()

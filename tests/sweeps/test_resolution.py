@@ -7,7 +7,7 @@ import pytest
 from tiny import Tiny
 
 from sweeps.errors import StudyError
-from sweeps.plan.resolution import outputs, resolve
+from sweeps.plan.resolution import resolve
 from sweeps.plan.studies import Study
 
 PARAMS = """
@@ -499,9 +499,3 @@ def test_what_counts_is_the_commit_and_not_the_work_tree(tmp_path):
     tiny.commit({"params.yaml": "model: {hidden_size: 1}\n"})
     tiny.write({"params.yaml": "a: 1\n", "dvc.yaml": "x"})
     assert resolve(tiny.repository, study(), first).settings["train.epochs"] == 50
-
-
-def test_paths_of_a_stage():
-    stage = {"wdir": "../b", "outs": ["x", {"y/z": {"cache": False}}, "../c/"], "deps": None}
-    assert outputs("a/dvc.yaml", stage, "outs") == ["b/x", "b/y/z", "c"]
-    assert outputs("a/dvc.yaml", stage, "deps") == outputs("dvc.yaml", {}, "metrics") == []

@@ -136,63 +136,6 @@ def test_experiments_are_the_references_that_dvc_keeps(tiny, monkeypatch):
     assert tiny.repository.experiments() == found[1:]
 
 
-# Pipelines
-
-PIPELINE = """
-stages:
-  raw: {cmd: a, wdir: ../code, deps: [load.py, s3://bucket/x, /elsewhere/y, ../../outside]}
-  fit: {cmd: b, deps: [fit.py, data/raw.csv, ../common, ../code/load.py], outs: [model]}
-  each: {foreach: [1, 2], do: {cmd: "c ${item}", deps: [each.py]}}
-  cross: {matrix: {x: [1, 2]}, cmd: "d ${item.x}", deps: [cross.py]}
-  last: {cmd: e, deps: [model, config.json]}
-"""
-TREE = {
-    "ml/dvc.yaml": PIPELINE,
-    "ml/fit.py": "1",
-    "ml/each.py": "1",
-    "ml/cross.py": "1",
-    "ml/unread.py": "1",
-    "ml/config.json": "{}",
-    "ml/data.dvc": "outs: []",
-    "code/load.py": "1",
-    "common/a.py": "1",
-    "common/deep/b.py": "1",
-}
-
-
-def test_stages_by_name(tiny):
-    commit = tiny.commit(TREE)
-    found = tiny.repository.stages(commit, "ml/dvc.yaml")
-    assert {name: stage["cmd"] for name, stage in found.items()} == {
-        "raw": "a",
-        "fit": "b",
-        "each": "c ${item}",
-        "cross": "d ${item.x}",
-        "last": "e",
-    }
-    assert tiny.repository.stages(tiny.commit({"none/dvc.yaml": "plots: []\n"}), "none/dvc.yaml") == {}
-
-
-def test_code_is_what_stages_read_from_git(tiny):
-    commit = tiny.commit(TREE)
-    found = tiny.repository.code(commit, "ml/dvc.yaml", "ml/config.json")
-    assert set(found) == set(TREE) - {"ml/unread.py", "ml/config.json"}
-    assert found["common/deep/b.py"] == tiny.git("rev-parse", "HEAD:common/deep/b.py")
-
-
-@pytest.mark.parametrize("file", ["ml/fit.py", "ml/dvc.yaml", "common/deep/b.py", "code/load.py", "ml/data.dvc"])
-def test_code_changes_with_every_file_of_it(tiny, file):
-    def code():
-        return tiny.repository.code(tiny.git("rev-parse", "HEAD"), "ml/dvc.yaml", "ml/config.json")
-
-    tiny.commit(TREE)
-    before = code()
-    tiny.commit({"ml/unread.py": "2", "ml/config.json": '{"a": 1}', "README": "text"})
-    assert code() == before
-    tiny.commit({file: TREE[file] + "\n# changed\n"})
-    assert {path for path, name in code().items() if before.get(path) != name} == {file}
-
-
 def test_commands_of_git_that_fail_say_why(tiny):
     with pytest.raises(StudyError, match=r"^git for-each-ref: .*not a git repository"):
         Repository(tiny.path.parent).experiments()
