@@ -4,6 +4,7 @@ python -m stages.train data/train.h5 data/windows.h5 models/model.safetensors me
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -16,7 +17,6 @@ from rich.progress import Progress as Bar
 
 import stages
 from tonesift import arithmetic
-from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,12 +35,11 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
     setup = run.prepare(model_params, settings, windows.read(arguments.windows), arguments.recordings)
     begin = time.perf_counter()
-    with replacing(arguments.curves) as aside:
-        live = start_live(aside)
-        members = [fit(setup, number, live) for number in range(settings.ensemble)]
-        summary = members[0].summary if len(members) == 1 else ensemble_summary(setup, members)
-        live.summary = summary | {"parameters": sum(models.count(member.network) for member in members)}
-        live.end()  # adds the last epoch, as `step`
+    live = start_live(arguments.curves)
+    members = [fit(setup, number, live) for number in range(settings.ensemble)]
+    summary = members[0].summary if len(members) == 1 else ensemble_summary(setup, members)
+    live.summary = summary | {"parameters": sum(models.count(member.network) for member in members)}
+    live.end()  # adds the last epoch, as `step`
     seconds = time.perf_counter() - begin
     networks = [member.network for member in members]
     model = networks[0] if len(networks) == 1 else models.Ensemble(networks)
@@ -105,9 +104,14 @@ def ensemble_summary(setup: "run.Setup", members: "list[run.Trained]") -> dict[s
 
 
 def start_live(folder: Path) -> "Live":
-    """DVCLive that writes into `folder` and leaves experiments and `dvc.yaml` to DVC."""
+    """DVCLive that writes into `folder` after each epoch, and leaves experiments and `dvc.yaml` to DVC.
+
+    This one output is not written aside: DVC's readers are to see the curves grow, and what a run that was killed had
+    come to.
+    """
     from dvclive import Live
 
+    shutil.rmtree(folder, ignore_errors=True)  # the curves of an earlier run
     try:
         return Live(str(folder), save_dvc_exp=False, dvcyaml=False)
     except Exception as error:  # it opens the DVC repository: no commit yet, a full disk and more, each its own class
@@ -117,7 +121,7 @@ def start_live(folder: Path) -> "Live":
 
 
 class Progress:
-    """A bar with losses, R^2 and time left (at most) on a terminal; a line for each epoch elsewhere."""
+    """A line for each epoch; on a terminal above a bar with losses, R^2 and time left (at most)."""
 
     def __init__(self, epochs: int, prefix: str) -> None:
         self.epochs, self.prefix, self.last = epochs, prefix, ""
@@ -148,13 +152,15 @@ class Progress:
     def epoch(self, epoch: "training.EpochResult") -> None:
         """Show an epoch's figures."""
         mark = " *" if epoch.best else ""
+        line = (
+            f"{self.prefix}epoch {epoch.number}/{self.epochs}: loss {epoch.train.mse:.4f}, "
+            f"validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}, "
+            f"learning rate {epoch.learning_rate:.2g}{mark}"
+        )
         if self.bar.disable:
-            print(
-                f"{self.prefix}epoch {epoch.number}/{self.epochs}: loss {epoch.train.mse:.4f}, "
-                f"validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}, "
-                f"learning rate {epoch.learning_rate:.2g}{mark}",
-                flush=True,
-            )
+            print(line, flush=True)
+        else:
+            self.bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
         self.last = f", validation {epoch.validation.mse:.4f}, R2 {epoch.validation.r2:.4f}{mark}"
         following = min(epoch.number + 1, self.epochs)
         self.bar.update(self.task, description=f"{self.prefix}epoch {following}/{self.epochs}")

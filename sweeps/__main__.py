@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeps.commands import clean, enqueue, locate, promote, status
+from sweeps.commands import clean, enqueue, locate, promote, status, watch
 from sweeps.errors import StudyError
 from sweeps.plan.studies import Study, load
 from sweeps.record import campaigns
@@ -29,6 +29,7 @@ examples:
   python -m sweeps run studies/grid.yaml --ray 10.0.0.1:6379         on the nodes of a Ray cluster
   python -m sweeps enqueue studies/grid.yaml && dvc queue start --jobs 2
   python -m sweeps status                                  every study of studies/ that has been run
+  python -m sweeps watch studies/quick.yaml                from a second terminal
   python -m sweeps report studies/quick.yaml --where 'train.r2>0.5'
   python -m sweeps best studies/quick.yaml
   python -m sweeps promote studies/quick.yaml              the winner into params.yaml, run, ready to commit
@@ -157,6 +158,12 @@ def _promote(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    watch.watch(campaigns.folder(place.repository, place.study), place.study.name)
+    return 0
+
+
 def _replay(arguments: argparse.Namespace) -> int:
     from sweeps.results import replay
 
@@ -238,6 +245,10 @@ def parser() -> argparse.ArgumentParser:
     enqueue.add_argument("--trials", type=_count, help="at most so many trials")
     status = command("status", _status, "say what is done, running and failed")
     status.add_argument("study", type=Path, nargs="*", help="study files; without any, all of studies/ that were run")
+    watch = command(
+        "watch", _watch, "show a running study as it goes on: curves, what they are held against, time left"
+    )
+    watch.add_argument("study", type=Path, help="study file")
     report = command("report", _report, "show the results, and write report, table and pictures beside the study")
     report.add_argument("study", type=Path, help="study file")
     report.add_argument("--top", type=_count, default=10, help="rows of the table (10)")

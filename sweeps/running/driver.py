@@ -29,12 +29,14 @@ from sweeps.record import campaigns
 from sweeps.record.ledger import FILE, Campaign, forms, open_ledger
 from sweeps.record.trials import Outcome, Trial, best_trials, members, rungs
 from sweeps.repository import Experiment, Repository
+from sweeps.running import now
 from sweeps.running.pool import Context, Pool, Workers
 from sweeps.running.stopping import Stopping
 from sweeps.running.worker import ATTEMPTS, Job, read
 
 LEAST_SPACE = 100 * 2**20
 TICK = 0.5
+SHOW, SHOWN = 1.0, 3  # seconds between the states written for whoever watches, and failures told there
 COPIED = "copied"
 
 
@@ -171,6 +173,9 @@ class Search:
         self.stopping = Stopping(study, self.trials.values())
         self.curves: dict[str, list[float]] = {}  # of experiments that run, so far
         self.stopped: dict[int, dict[str, int]] = {}  # trials to be stopped: by member, after how many points
+        self.points: int | None = None  # of the longest curve so far
+        self.failures: list[str] = []
+        self.shown = 0.0
         self.told: set[str] = set()  # experiments whose workers have been told so
         self.best: list[Trial] = []
         self.figures = Figures()
@@ -216,6 +221,27 @@ class Search:
                 self._take_in(self.running.pop(outcome.name), outcome)
         self.figures.jobs = workers.count
         self.display.refresh(self.figures)
+        if time.monotonic() > self.shown + SHOW:
+            self.shown = time.monotonic()
+            self._now().write(self.place)
+
+    def _now(self) -> now.Now:
+        """The state for whoever watches."""
+        running = []
+        for name, task in self.running.items():
+            began, params = self.figures.running[name]
+            curve = self.curves.get(name, [])
+            threshold = self.stopping.threshold(task.trial, task.member, len(curve)) if curve else None
+            when = time.time() - (time.monotonic() - began)
+            running.append(now.Experiment(name, params, when, curve, threshold))
+        figures = self.figures
+        return now.Now(
+            *(self.campaign.name, figures.done, figures.failed, figures.total, figures.best, figures.left()),
+            sign=self.study.objective[0].sign,
+            points=self.points,
+            running=running,
+            failures=self.failures[-SHOWN:],
+        )
 
     def _look(self, workers: Workers) -> None:
         """Read how far running experiments have come, and have those stopped that the study's rule says."""
@@ -422,12 +448,17 @@ class Search:
             copies=study.copies,
             copied=str(self.place / COPIED),
             curves=list(dict.fromkeys([*study.curves, *filter(None, [self.stopping.file])])),
-            watched=self.stopping.file or study.named_curve or next(reversed(study.curves), None),
+            watched=self._watched,
             varied=self.resolved.varied,
             force=study.timed or bool(self.resolved.undeclared),
             threads=study.threads,
             seconds=stop.trial_minutes * 60 if stop.trial_minutes else None,
         )
+
+    @property
+    def _watched(self) -> str | None:
+        """The table that workers tell of: the rule's, or the one that stands for the objective."""
+        return self.stopping.file or self.study.named_curve or next(reversed(self.study.curves), None)
 
     def _taken_over(self, task: Task, job: Job) -> Outcome:
         """An experiment that is there already: pushed by a driver that did not live to write it down."""
@@ -461,6 +492,8 @@ class Search:
         self.campaign.record(trial.identity, task.member, outcome)
         trial = self.trials[task.trial] = self.campaign.trial(trial.identity)
         if not outcome.stopped:
+            whole = outcome.curves.get(self._watched or "", ((), ()))[1]
+            self.points = max(self.points or 0, len(whole)) or None
             self._say_outcome(task, outcome)
         if outcome.values is None and not outcome.stopped:
             self._fail(trial, task, outcome.error)
@@ -526,6 +559,7 @@ class Search:
         if outcome.values is None:
             last = (outcome.error or "").strip().splitlines()[-1:] or ["no reason given"]
             self.display.say(f"{task.name}  failed: {last[0]}")
+            self.failures.append(f"{task.name}: {last[0]}")
             return
         if task.name in self.there:
             return

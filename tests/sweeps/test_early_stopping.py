@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -140,7 +142,7 @@ def test_a_killed_driver_goes_on_to_the_same_decisions(foreign, how):
 
 def test_points_reach_the_ledger_while_a_trial_runs(foreign):
     """As Optuna's intermediate values, which its dashboard draws."""
-    path = foreign.study("early", **STUDY | {"fixed": {"pause": 0.5}}, jobs=1)
+    path = foreign.study("early", **STUDY | {"fixed": {"pause": 2.0}}, jobs=1)
     process = foreign.start("run", str(path), "--no-report")
     ledger = foreign.path / ".dvc" / "tmp" / "sweeps" / "early" / "ledger.jsonl"
 
@@ -151,7 +153,20 @@ def test_points_reach_the_ledger_while_a_trial_runs(foreign):
     wait_until(lambda: len(points()) >= 3, 60)
     assert points()[:3] == pytest.approx([4.0, 3.9, 3.8])
     assert foreign.experiments() == []
+    watching = subprocess.Popen(
+        foreign.command("watch", str(path)),
+        cwd=foreign.path,
+        env=foreign.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seen = [watching.stdout.readline(), watching.stdout.readline()]
+    assert re.fullmatch(r"early@[0-9a-f]{7}: \d of 8 trials done, 0 failed.*\n", seen[0])
+    assert re.match(r"  early-00\d-[0-9a-f]{7}  \d", seen[1])
     process.send_signal(signal.SIGINT)
+    rest, _ = watching.communicate(timeout=60)
+    assert rest.endswith("study early is not being run any more\n")
+    assert watching.returncode == 0
     process.communicate(timeout=60)
 
 
