@@ -34,13 +34,15 @@ from optuna.storages import BaseStorage
 
 from benchmarks import machine
 from benchmarks.searches import environment
-from sweeps import found, studies
-from sweeps import status as standing
-from sweeps.driver import Options, Search, run_study
-from sweeps.ledger import FILE, Campaign, forms, open_ledger
+from sweeps.commands import locate, status
+from sweeps.plan import studies
+from sweeps.plan.strategies import Proposal
+from sweeps.record import campaigns
+from sweeps.record.ledger import FILE, Campaign, forms, open_ledger
+from sweeps.record.trials import Outcome
 from sweeps.repository import Repository, git, reference
-from sweeps.strategies import Proposal
-from sweeps.worker import RECEIVE, Job, Outcome
+from sweeps.running.driver import Options, Search, run_study
+from sweeps.running.worker import RECEIVE, Job
 
 ROOT = Path.cwd()
 MIB = 2**20
@@ -121,8 +123,8 @@ def alone(function: Callable[..., Any], *arguments: object) -> Any:
 def outcome() -> Outcome:
     """A real one, of a committed study."""
     ledger = open_ledger(ROOT / "studies" / PATTERN / FILE)
-    trial = found.begun(ledger)[-1].trials()[0]
-    return Outcome(**next(iter(trial.experiments.values())))
+    trial = campaigns.begun(ledger)[-1].trials()[0]
+    return next(iter(trial.experiments.values()))
 
 
 def at(path: Path) -> tuple[studies.Study, Repository, Path]:
@@ -157,9 +159,9 @@ def peak() -> int:
 def open_all(path: Path) -> tuple[float, int]:
     """Seconds to open a study's ledger and read all trials, and memory."""
     study, repository, _ = at(path)
-    ledger = found.folder(repository, study) / FILE
+    ledger = campaigns.folder(repository, study) / FILE
     begin = time.perf_counter()
-    for campaign in found.begun(open_ledger(ledger)):
+    for campaign in campaigns.begun(open_ledger(ledger)):
         campaign.trials()
     return time.perf_counter() - begin, peak()
 
@@ -168,7 +170,7 @@ def show_status(path: Path) -> tuple[float, int]:
     """Seconds of `status`, after the imports, and memory."""
     study, repository, file = at(path)
     begin = time.perf_counter()
-    standing.status(study, repository, found.locate(study, repository, file))
+    status.status(study, repository, locate.locate(study, repository, file))
     return time.perf_counter() - begin, peak()
 
 
@@ -177,9 +179,9 @@ def write_report(path: Path) -> tuple[float, int]:
     from sweeps import report  # here, so that it has no part in the memory of the others
 
     study, repository, file = at(path)
-    campaign = found.locate(study, repository, file)
+    campaign = locate.locate(study, repository, file)
     begin = time.perf_counter()
-    report.write(study, campaign, found.results(file))
+    report.write(study, campaign, locate.results(file))
     return time.perf_counter() - begin, peak()
 
 
@@ -444,7 +446,7 @@ def storage(folder: Path, trials: int, url: str | None) -> None:
     ):
         seconds = write_trials(connect(), trials)
         begin = time.perf_counter()
-        read = found.begun(connect())[-1].trials()
+        read = campaigns.begun(connect())[-1].trials()
         print(
             f"{words}: {trials} trials written, {1000 * seconds / trials:.1f} ms each; all {len(read)} read again in "
             f"{time.perf_counter() - begin:.2f} s",
@@ -456,21 +458,21 @@ def write_trials(store: BaseStorage, trials: int) -> float:
     """Seconds that a campaign's trials take to be written, with everything that the driver writes of them."""
     study, result = studies.load(ROOT / "studies" / f"{PATTERN}.yaml"), asdict(outcome())
     campaign = Campaign.begin(store, f"scale-{os.getpid()}", study, {"baseline": "0" * 40})
-    params = found.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1].trials()[0].params
+    params = campaigns.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1].trials()[0].params
     kinds = forms(study, {})
     begin = time.perf_counter()
     for number in range(trials):
         identity = campaign.add(number, Proposal(params), kinds).identity
         campaign.begin_trial(identity)
         campaign.record(identity, "", result)
-        campaign.finish(identity, "complete", result["values"])
+        campaign.finish(identity, "complete", result.values)
     return time.perf_counter() - begin
 
 
 def count_bytes() -> None:
     """Of the committed ledgers, and of what the committed lock file has in DVC's cache."""
     for ledger in sorted((ROOT / "studies").glob(f"*/{FILE}")):
-        trials = sum(len(campaign.trials()) for campaign in found.begun(open_ledger(ledger)))
+        trials = sum(len(campaign.trials()) for campaign in campaigns.begun(open_ledger(ledger)))
         print(f"{ledger.relative_to(ROOT)}: {ledger.stat().st_size / trials:.0f} bytes a trial, {trials} trials")
     pipeline, lock = (yaml.safe_load((ROOT / file).read_text(encoding="utf-8")) for file in ("dvc.yaml", LOCK))
     for name, stage in lock["stages"].items():

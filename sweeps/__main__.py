@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeps import campaigns, cleaning, driver, found, promotion, queueing
-from sweeps import status as standing
-from sweeps.driver import Options
+from sweeps.commands import clean, enqueue, locate, promote, status
 from sweeps.errors import StudyError
-from sweeps.ledger import Campaign
+from sweeps.plan.studies import Study, load
+from sweeps.record import campaigns
+from sweeps.record.ledger import Campaign
 from sweeps.repository import Repository
-from sweeps.studies import Study, load
+from sweeps.results import winner
+from sweeps.running import driver
+from sweeps.running.driver import Options
 
 EXAMPLES = """\
 examples:
@@ -48,14 +50,14 @@ class _Place:
         return cls(path.resolve(), study, Repository.around(path.resolve().parent))
 
     def campaign(self) -> Campaign:
-        return found.locate(self.study, self.repository, self.path)
+        return locate.locate(self.study, self.repository, self.path)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     options = Options(arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed)
     if arguments.ray:
-        from sweeps import cluster
+        from sweeps.running import cluster
 
         address = cluster.Address(arguments.ray, arguments.git_remote, arguments.dvc_remote, arguments.patience)
         options = replace(options, workers=address.workers)
@@ -70,21 +72,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _confirm(place: _Place, campaign: Campaign, arguments: argparse.Namespace, options: Options) -> None:
-    from sweeps import confirmation
+    from sweeps.commands import confirm
 
-    again, table = confirmation.confirm(
+    again, table = confirm.confirm(
         place.study, campaign, place.repository, place.path, arguments.confirm, arguments.seeds, options
     )
-    confirmation.write(again, table, found.results(place.path))
-    print(confirmation.in_words(again, table))
+    confirm.write(again, table, locate.results(place.path))
+    print(confirm.in_words(again, table))
 
 
 def _publish(place: _Place, campaign: Campaign) -> None:
-    from sweeps import report
+    from sweeps.results import report
 
-    folder = found.results(place.path)
+    folder = locate.results(place.path)
     shown = os.path.relpath(folder)
-    if not found.publish_ledger(place.study, place.repository, place.path):
+    if not locate.publish_ledger(place.study, place.repository, place.path):
         print(f"{shown} holds more trials than this clone has run, so it is left as it is")
         return
     report.write(place.study, campaign, folder)
@@ -93,7 +95,7 @@ def _publish(place: _Place, campaign: Campaign) -> None:
 
 def _enqueue(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
-    count = queueing.enqueue(place.study, place.repository, arguments.trials)
+    count = enqueue.enqueue(place.study, place.repository, arguments.trials)
     file = os.path.relpath(place.path)
     print(f"{count} experiments queued; run them: dvc queue start --jobs {place.study.jobs}")
     print(f"and then: python -m sweeps report {file}")
@@ -104,14 +106,14 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.study:
         for path in arguments.study:
             place = _Place.of(path)
-            print(standing.status(place.study, place.repository, place.campaign()))
+            print(status.status(place.study, place.repository, place.campaign()))
         return 0
     shown = 0
     for path in sorted((Repository.around(Path.cwd()).root / "studies").glob("*.yaml")):
         try:
             place = _Place.of(path)
-            if (campaigns.folder(place.repository, place.study) / found.FILE).exists():
-                print(standing.status(place.study, place.repository, place.campaign()))
+            if (campaigns.folder(place.repository, place.study) / locate.FILE).exists():
+                print(status.status(place.study, place.repository, place.campaign()))
                 shown += 1
         except StudyError as error:
             print(error)
@@ -121,7 +123,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from sweeps import report
+    from sweeps.results import report
 
     place = _Place.of(arguments.study)
     campaign = place.campaign()
@@ -133,7 +135,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _best(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     campaign = place.campaign()
-    print(promotion.as_yaml(place.study, campaign, promotion.choose(place.study, campaign)), end="")
+    print(winner.as_yaml(place.study, campaign, winner.choose(place.study, campaign)), end="")
     return 0
 
 
@@ -142,13 +144,13 @@ def _promote(arguments: argparse.Namespace) -> int:
     campaign = place.campaign()
     if len(place.study.objective) > 1 and arguments.trial is None:
         raise StudyError(f"{campaign.name} has several objectives, and so no single winner: choose one with --trial N")
-    promotion.promote(place.study, place.repository, campaign, promotion.choose(place.study, campaign, arguments.trial))
+    promote.promote(place.study, place.repository, campaign, winner.choose(place.study, campaign, arguments.trial))
     return 0
 
 
 def _clean(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
-    print(cleaning.clean(place.study, place.repository, arguments.dry_run, arguments.git_remote))
+    print(clean.clean(place.study, place.repository, arguments.dry_run, arguments.git_remote))
     return 0
 
 

@@ -15,11 +15,12 @@ from conftest import ROOT, Workspace, checked, quiet_environment
 from ruamel.yaml import YAML
 from warm import Warm
 
-from sweeps import found
-from sweeps.ledger import Campaign, Trial
+from sweeps.commands import locate
+from sweeps.plan.studies import load
+from sweeps.record.ledger import Campaign
+from sweeps.record.trials import Trial
 from sweeps.repository import Experiment, Repository
-from sweeps.studies import load
-from sweeps.worker import MARK
+from sweeps.running.worker import MARK
 
 SWEEPS = Warm("sweeps.__main__", flags=("-W", "error"))
 FIT = """
@@ -117,7 +118,7 @@ class Foreign(Workspace):
     def campaign(self, name: str) -> Campaign:
         """The newest campaign of a study."""
         path = self.path / "studies" / f"{name}.yaml"
-        return found.locate(load(path), self.repository, path)
+        return locate.locate(load(path), self.repository, path)
 
     def trials(self, name: str) -> list[Trial]:
         """Its trials."""

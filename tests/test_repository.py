@@ -29,12 +29,28 @@ FOLDERS = {
     "workspace": set(),
     "benchmarks": {"tonesift", "sweeps", "sharing", "stages"},
 }
-# And each room of the library: whatever stands beside them is the ground, which all may import.
-BELOW = {"tonesift": set(), "data": set(), "networks": set(), "estimators": set(), "reporting": set()}
-BELOW["learning"] = {"data", "networks"}
-BELOW["streaming"] = {"data", "networks", "learning"}
-BELOW["evaluation"] = {"data", "networks", "estimators", "learning"}
-BELOW["full_evaluation"] = {*BELOW["evaluation"], "evaluation"}
+# And each room of a package: what stands beside the rooms is the ground, which all of them may import.
+LEARNING = {"data", "networks"}
+EVALUATION = {*LEARNING, "estimators", "learning"}
+BELOW = {
+    "tonesift": {
+        "data": set(),
+        "networks": set(),
+        "estimators": set(),
+        "reporting": set(),
+        "learning": LEARNING,
+        "streaming": {*LEARNING, "learning"},
+        "evaluation": EVALUATION,
+        "full_evaluation": {*EVALUATION, "evaluation"},
+    },
+    "sweeps": {
+        "plan": set(),
+        "record": {"plan"},
+        "running": {"plan", "record"},
+        "results": {"plan", "record"},
+        "commands": {"plan", "record", "running", "results"},
+    },
+}
 PARAMS = READER.load(ROOT / "params.yaml")
 
 
@@ -125,15 +141,17 @@ def test_a_folder_imports_only_what_it_may(folder):
         assert tops <= FOLDERS[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(tops)}"
 
 
-def test_the_library_imports_downwards_only():
-    rooms = {path.parent.name for path in (ROOT / "tonesift").glob("*/__init__.py")}
-    assert rooms == BELOW.keys() - {"tonesift"}
-    for path in (ROOT / "tonesift").rglob("*.py"):
-        room = path.parent.name
+@pytest.mark.parametrize("package", BELOW)
+def test_a_room_imports_only_what_stands_below_it(package):
+    below = BELOW[package]
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert rooms == below.keys()
+    for path in (ROOT / package).rglob("*.py"):
         if path.name == "__main__.py":
             continue  # the command line
-        used = {name.split(".")[1] for name in imports(path) if name.startswith("tonesift.")} & rooms
-        assert used <= BELOW[room] | {room}, f"{path.relative_to(ROOT)} imports {sorted(used)}"
+        room = path.relative_to(ROOT / package).parts[0]
+        used = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")} & rooms
+        assert used <= below.get(room, set()) | {room}, f"{path.relative_to(ROOT)} imports {sorted(used)}"
 
 
 def test_git_holds_no_large_and_no_generated_file():

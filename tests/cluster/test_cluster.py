@@ -109,7 +109,7 @@ def whole(foreign: Foreign, cluster: Nodes, store: WebDav) -> None:
     short = foreign.repository.head[:7]
     commits = {experiment.name: experiment.commit for experiment in foreign.experiments()}
     assert sorted(commits) == [f"grid-{index:03d}-{short}" for index in range(len(WIDTHS))]
-    assert [trial.experiments[""]["commit"] for trial in trials] == [commits[one] for one in sorted(commits)]
+    assert [trial.experiments[""].commit for trial in trials] == [commits[one] for one in sorted(commits)]
     assert references(foreign) == references(foreign, "../git remote.git")
     stored = store.names()
     for commit in commits.values():
@@ -149,12 +149,12 @@ def test_a_study_on_two_nodes_is_that_of_one_machine_and_no_secret_leaves_its_pl
     here, there = foreign.trials("grid"), alone.trials("grid")
     assert [(trial.params, trial.values) for trial in here] == [(trial.params, trial.values) for trial in there]
     assert foreign.sweeps("best", path).stdout == alone.sweeps("best", path).stdout
-    assert len({trial.experiments[""]["node"] for trial in here}) == 2
+    assert len({trial.experiments[""].node for trial in here}) == 2
 
     # Nothing but references has come to the driver; data comes from the store when it is asked for.
     best = min(here, key=lambda trial: trial.values[0])
-    foreign.run("dvc", "exp", "pull", "origin", best.experiments[""]["name"])
-    foreign.run("dvc", "exp", "apply", best.experiments[""]["name"])
+    foreign.run("dvc", "exp", "pull", "origin", best.experiments[""].name)
+    foreign.run("dvc", "exp", "apply", best.experiments[""].name)
     assert f"'width': {best.params['model.width']}" in (foreign.path / "ml/weights.bin").read_text()
 
     folders = [foreign.path / ".git", foreign.path / ".dvc/tmp/sweeps", cluster.short]
@@ -267,7 +267,7 @@ def test_interrupted_it_leaves_the_cluster_and_goes_on_later(foreign, cluster):
 # Ray's head starts a process for every client; where that fails, as on a busy machine it may, Ray says so like this.
 FAILING = """
 import ray
-from sweeps import cluster
+from sweeps.running import cluster
 cluster.PAUSE = 1.0
 real, left = ray.init, int(sys.argv.pop(1))
 

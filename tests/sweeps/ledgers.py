@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sweeps.ledger import Campaign, forms, open_ledger
-from sweeps.strategies import make
-from sweeps.strategies.base import Past
-from sweeps.studies import Study
-from sweeps.trials import members, rung_name
+from sweeps.plan.strategies import make
+from sweeps.plan.strategies.base import Past
+from sweeps.plan.studies import Study
+from sweeps.record.ledger import Campaign, forms, open_ledger
+from sweeps.record.trials import Outcome, members, rungs
 
 FILE = "metrics/train.json"
 BASELINE = "84a7567" + "0" * 33
@@ -61,20 +61,19 @@ def _run(study: Study, campaign: Campaign, identity: int, settings: dict[str, An
     trial = campaign.trial(identity)
     rung = len(_rungs(study, trial))
     found = []
-    for suffix, extra in members(study):
-        member = f"{rung_name(study, rung)}{suffix}"
+    for member, extra in members(study, rung):
         wanted = settings | trial.params | extra
         if study.budgets[rung] is not None:
             wanted |= {study.strategy.budget: study.budgets[rung]}
-        name = f"{study.name}-{trial.index:03d}{member and '-'}{member}-{BASELINE[:7]}"
+        name = "-".join(filter(None, (study.name, f"{trial.index:03d}", member, BASELINE[:7])))
         made = dict(make_outcome(wanted))
         blank = {"commit": f"{trial.index:07x}" + "0" * 33, "error": None, "seconds": 1.5, "stages": ["train"]}
         outcome = {"name": name, "metrics": {}, "curves": {}} | blank | made
         if outcome["error"]:
             outcome |= {"values": None, "commit": ""}
-            campaign.record(identity, member, outcome)
+            campaign.record(identity, member, Outcome.of(outcome))
             return campaign.finish(identity, "failed", None, f"{name}: {outcome['error']}")
-        campaign.record(identity, member, outcome)
+        campaign.record(identity, member, Outcome.of(outcome))
         found.append(outcome["values"])
     means = [fmean(column) for column in zip(*found, strict=True)]
     if study.budgets[rung] is not None:
@@ -85,14 +84,7 @@ def _run(study: Study, campaign: Campaign, identity: int, settings: dict[str, An
 
 
 def _rungs(study: Study, trial: Any) -> list[float]:
-    found = []
-    for rung in range(len(study.budgets)):
-        keys = [f"{rung_name(study, rung)}{suffix}" for suffix, _ in members(study)]
-        outcomes = [trial.experiments.get(key) for key in keys]
-        if any(outcome is None or outcome["values"] is None for outcome in outcomes):
-            break
-        found.append(fmean(outcome["values"][0] for outcome in outcomes))
-    return found
+    return [values[0] for values in rungs(study, trial)]
 
 
 def _past(study: Study, trial: Any) -> Past:

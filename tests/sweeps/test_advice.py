@@ -3,10 +3,10 @@ import math
 import pytest
 from ledgers import FILE, played, study
 
-from sweeps import analysis
-from sweeps.advice import advice
-from sweeps.analysis import Analysis, shortened
-from sweeps.pictures import drawn
+from sweeps.results import analysis
+from sweeps.results.advice import advice
+from sweeps.results.analysis import Analysis, shortened
+from sweeps.results.pictures import drawn
 
 
 def said(tmp_path, make_outcome, **content):

@@ -66,7 +66,7 @@ def whole(foreign: Foreign, name: str) -> None:
     names = sorted(experiment.name for experiment in foreign.experiments())
     assert names == [f"{name}-{index:03d}-{short}" for index in range(len(WIDTHS))]
     commits = {experiment.name: experiment.commit for experiment in foreign.experiments()}
-    assert [trial.experiments[""]["commit"] for trial in trials] == [commits[one] for one in names]
+    assert [trial.experiments[""].commit for trial in trials] == [commits[one] for one in names]
     assert foreign.marked() == []
     assert not (foreign.path / f".dvc/tmp/sweeps/{name}/workers").exists()
     assert foreign.run("git", "status", "--porcelain").stdout.split() == ["??", "studies/"]
@@ -87,7 +87,7 @@ def stages(process: psutil.Process) -> bool:
 
 
 def workers(process: psutil.Process) -> bool:
-    return any("sweeps.worker" in argument for argument in process.cmdline())
+    return any("sweeps.running.worker" in argument for argument in process.cmdline())
 
 
 @pytest.mark.parametrize("victim", [stages, workers])

@@ -10,9 +10,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from sweeps.errors import StudyError
-from sweeps.ledger import Campaign, forms, names, open_ledger
-from sweeps.strategies import Proposal, make
-from sweeps.studies import Study
+from sweeps.plan.strategies import Proposal, make
+from sweeps.plan.studies import Study
+from sweeps.record.ledger import Campaign, forms, names, open_ledger
+from sweeps.record.trials import Outcome
 
 SPACE = {
     "rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -25,14 +26,8 @@ SPACE = {
 SETTINGS = {"rate": 0.5, "width": 32, "clip": None, "sizes": [1], "kind": "b", "momentum": 0.9, "epochs": 50}
 PARAMS = {"rate": 0.001, "width": 48, "clip": None, "sizes": [8, 8], "kind": "a"}
 FACTS = {"fingerprint": "f", "code": {"a.py": "1"}, "baseline": "0" * 40}
-OUTCOME = {
-    "name": "one-000-abc",
-    "commit": "c",
-    "values": [0.25],
-    "error": None,
-    "seconds": None,
-    "metrics": {"a": None},
-}
+OUTCOME = Outcome("one-000-abc", "c", [0.25], metrics={"a": None})
+FAILED = Outcome("one-000-abc", error="x")
 
 
 def study(**content: object) -> Study:
@@ -82,13 +77,13 @@ def test_a_trial_is_written_and_read_back_as_it_was(path):
     assert (running.state, running.finished) == ("running", False)
     assert running.began is not None
     campaign.record(waiting.identity, "rung1", OUTCOME)
-    campaign.record(waiting.identity, "rung1-seed2", OUTCOME | {"values": None, "error": "x"})
+    campaign.record(waiting.identity, "rung1-seed2", FAILED)
     campaign.report(waiting.identity, 5, 0.25)
     campaign.finish(waiting.identity, "complete", [0.125])
     ended = reopened(path).trials()[0]
     assert (ended.state, ended.values, ended.finished) == ("complete", (0.125,), True)
     assert ended.ended >= ended.began
-    assert ended.experiments == {"rung1": OUTCOME, "rung1-seed2": OUTCOME | {"values": None, "error": "x"}}
+    assert ended.experiments == {"rung1": OUTCOME, "rung1-seed2": FAILED}
     assert campaign.study().trials[0].intermediate_values == {5: 0.25}
 
 

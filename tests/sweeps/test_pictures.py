@@ -6,8 +6,8 @@ import pytest
 from ledgers import FILE, played, study
 from matplotlib import pyplot as plt
 
-from sweeps import pictures
-from sweeps.analysis import Analysis
+from sweeps.results import pictures
+from sweeps.results.analysis import Analysis
 
 SPACE = {"m.width": [8, 16, 32], "m.rate": {"low": 1e-4, "high": 1e-1, "log": True}, "m.kind": ["plain", "odd", None]}
 CURVE = "plots/loss.tsv"

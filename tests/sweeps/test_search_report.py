@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from sweeps.campaigns import begun
 from sweeps.errors import StudyError
-from sweeps.ledger import Campaign, open_ledger
-from sweeps.report import show, write
-from sweeps.studies import load
+from sweeps.plan.studies import load
+from sweeps.record.campaigns import begun
+from sweeps.record.ledger import Campaign, open_ledger
+from sweeps.results.report import show, write
 
 SPACE = {"model.width": [8, 16, 32], "train.clip": [0.5, None]}
 BASE = {"model.width": 4, "model.depth": 2, "train.clip": 1.0, "train.rate": 1e-05, "train.epochs": 3}

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ValidationError
 
-from sweeps.spaces import Dimension, Space, check_value, is_active, points, size, spread
+from sweeps.plan.spaces import Dimension, Space, check_value, is_active, points, size, spread
 
 
 class Holder(BaseModel):

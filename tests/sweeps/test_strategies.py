@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sweeps.strategies import Past, Strategy, make
-from sweeps.studies import Study
+from sweeps.plan.strategies import Past, Strategy, make
+from sweeps.plan.studies import Study
 
 SETTINGS = {"rate": 0.01, "width": 32, "clip": None, "kind": "b", "momentum": 0.9, "sizes": [8, 8], "epochs": 50}
 SPACE = {

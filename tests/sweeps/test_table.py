@@ -8,7 +8,7 @@ import pytest
 from ledgers import FILE, played, study
 
 from sweeps.errors import StudyError
-from sweeps.table import frame, resolve, statistics, to_csv, where
+from sweeps.results.table import frame, resolve, statistics, to_csv, where
 
 GRID = {"model.hidden_size": [32, 64], "train.grad_clip": [0.5, None]}
 

@@ -5,8 +5,7 @@ import optuna
 import pytest
 from ledgers import FILE, study
 
-from sweeps.ledger import Trial
-from sweeps.trials import best_trials
+from sweeps.record.trials import Trial, best_trials
 
 
 @pytest.mark.parametrize("directions", [("minimise", "maximise"), ("maximise", "minimise", "minimise")])

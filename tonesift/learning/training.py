@@ -342,9 +342,7 @@ def fit(
             seen, norm = _epoch(step, schedule, batches(order), number, on_step)
             checked = validate(model, pmap)
             _check_finite(checked.mse, number)
-            since = (
-                0 if checked.mse < best else since + 1
-            )  # of equal losses the earlier epoch is kept
+            since = 0 if checked.mse < best else since + 1  # of equal losses the earlier epoch is kept
             if since == 0:
                 best, weights = checked.mse, _weights(model)
             schedule.epoch(checked.mse)

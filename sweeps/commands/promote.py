@@ -1,0 +1,47 @@
+"""The winner of a search: its configuration as YAML, and as the content of the parameters file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sweeps.errors import StudyError
+from sweeps.plan.studies import Study
+from sweeps.record.ledger import Campaign
+from sweeps.record.trials import Trial, outcomes
+from sweeps.repository import Repository, environment
+from sweeps.results.winner import configuration
+from sweeps.settings import flatten, write_settings
+
+
+def promote(study: Study, repository: Repository, campaign: Campaign, trial: Trial) -> None:
+    """Write a trial's configuration to the parameters file and run the pipeline, ready to be committed.
+
+    Raises
+    ------
+    StudyError
+        If something is not committed, which the way back would lose (what the search itself has written does not count:
+        `report` writes it again); or if the pipeline fails.
+    """
+    dirty = repository.dirty([str(Path(campaign.facts["file"]).with_suffix(""))], untracked=False)
+    if dirty:
+        raise StudyError(f"not committed: {', '.join(dirty[:5])}: commit or stash first, so that there is a way back")
+    settings = {**configuration(study, campaign, trial), **study.promote}
+    before = flatten(repository.content(repository.head, study.params))
+    unknown = [key for key in settings if key not in before]
+    if unknown:
+        raise StudyError(f"{study.params} has no {unknown[0]} any more: promote at the commit the study ran on")
+    write_settings(repository.root / study.params, settings)
+    for key, value in settings.items():
+        if before[key] != value:
+            print(f"{study.params}: {key}: {before[key]} -> {value}", flush=True)
+    folder = (repository.root / study.pipeline).parent
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment(), check=False)
+    if done.returncode:
+        raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout --force")
+    name = outcomes(study, trial, len(study.budgets) - 1)[-1].name
+    print(
+        "\nReady to commit:\n  git add --update\n"
+        f"  git commit --message 'Promote trial {trial.index} of study {study.name} ({name})'\n"
+        "Before that, compare: dvc metrics diff; dvc params diff. "
+        "Back instead: git reset --hard && dvc checkout --force"
+    )

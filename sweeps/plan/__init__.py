@@ -1,0 +1,1 @@
+"""What is tried: study files, their check against the repository, strategies."""

@@ -1,0 +1,1 @@
+"""What was tried: the ledger, campaigns, and the names of experiments."""

@@ -1,0 +1,1 @@
+"""What came out: tables, pictures, advice, report, the winner."""
