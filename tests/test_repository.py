@@ -30,9 +30,16 @@ FOLDERS = {
     "benchmarks": {"tonesift", "sweeps", "sharing", "stages"},
 }
 # And each room of the library: whatever stands beside them is the ground, which all may import.
-BELOW = {"tonesift": set(), "data": set(), "networks": set(), "estimators": set(), "reporting": set()}
+BELOW = {
+    "tonesift": set(),
+    "formats": set(),
+    "data": {"formats"},
+    "networks": set(),
+    "estimators": set(),
+    "reporting": set(),
+}
 BELOW["learning"] = {"data", "networks"}
-BELOW["streaming"] = {"data", "networks", "learning"}
+BELOW["streaming"] = {"formats", "data", "networks", "learning"}
 BELOW["evaluation"] = {"data", "networks", "estimators", "learning"}
 BELOW["examination"] = {*BELOW["evaluation"], "evaluation"}
 PARAMS = READER.load(ROOT / "params.yaml")

@@ -9,11 +9,12 @@ import pytest
 import soundfile
 from scipy.io import wavfile
 
+from tonesift.data import recordings
 from tonesift.errors import InputError
-from tonesift.streaming import soundfiles
-from tonesift.streaming.soundfiles import Form, Selection
+from tonesift.formats import files, sound
+from tonesift.formats.base import PIPE, Selection, tones_form
 
-FORM = Form(1000.0, (1.0, 2.5), 7)
+FORM = tones_form(1000.0, (1.0, 2.5), 7)
 
 
 @pytest.fixture
@@ -22,13 +23,13 @@ def samples():
 
 
 def read(path, **selection):
-    with soundfiles.opened(path, Selection(**selection)) as source:
+    with files.opened(path, Selection(**selection)) as source:
         return np.concatenate([np.zeros(0), *source.chunks]), source
 
 
 def write(path, tones, form=FORM, sizes=(0, 3, 4)):
     begin = 0
-    with soundfiles.created(path, form) as put:
+    with files.created(path, form) as put:
         for size in (*sizes, tones.shape[1]):
             put(tones[:, begin : begin + size])
             begin += size
@@ -59,7 +60,7 @@ def test_csv_column_by_name_or_number(tmp_path, column, start):
 def test_a_byte_order_mark_is_no_part_of_the_samples(tmp_path, monkeypatch, text):
     (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig")
     monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + text))
-    for path in (tmp_path / "a.csv", soundfiles.PIPE):
+    for path in (tmp_path / "a.csv", PIPE):
         assert read(path)[0].tolist() == [1.5, 2.0]
 
 
@@ -73,13 +74,14 @@ def test_a_csv_column_may_be_called_a_number(tmp_path):
     ("text", "column", "message"),
     [
         ("1\n2\nx\n", None, r"a\.csv, line 3: 'x' is not a number"),
-        ("h\n\n1\n2,5;3\n4a\n", None, r"line 5: '4a' is not a number"),
+        ("h\n\n1\n2\n4a\n", None, r"line 5: '4a' is not a number"),
         ("a,b\n1,2\n", None, r"it has 2 columns \(a, b\): say which with --column"),
-        ("1,2\n", None, "it has 2 columns: say which"),
+        ("1.5,2\n", None, "it has 2 columns: say which"),
         ("a,b\n1,2\n", "c", "no column 'c': its header names a, b; numbers are 1 to 2"),
         ("1,2\n", "3", "no column '3': it has no header; numbers are 1 to 2"),
-        ("a,b\n1,2\n3\n", "b", "line 3: it has no column 2"),
-        ("1\n\xff\n", None, "not a text file in UTF-8"),
+        ("a,b\n1,2\n3\n", "b", "line 3: a row of 1, but those above are of 2 cells"),
+        ("a,b\n1,2\n3,4,5\n", "b", "line 3: a row of 3, but those above are of 2 cells"),
+        ("1\n\xff\n", None, "line 2: 'ÿ' is not a number"),
     ],
 )
 def test_csv_that_cannot_be_read(tmp_path, text, column, message):
@@ -138,8 +140,8 @@ def test_npy(tmp_path, samples, dtype):
 
 def test_npy_that_is_no_mixture(tmp_path):
     path = tmp_path / "a.npy"
-    np.save(path, np.zeros((2, 3)))
-    with pytest.raises(InputError, match=r"shape \(2, 3\), but a mixture is one-dimensional"):
+    np.save(path, np.zeros((2, 3, 1)))
+    with pytest.raises(InputError, match=r"shape \(2, 3, 1\), but a mixture is one-dimensional"):
         read(path)
     np.save(path, np.array([None]))
     with pytest.raises(InputError, match="not a whole NumPy array of numbers"):
@@ -163,7 +165,8 @@ def test_empty_files_hold_no_samples(tmp_path):
 def test_hdf5_recordings_and_other_datasets(tmp_path, samples):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
-        file.attrs["sampling_rate"], file.attrs["frequencies"] = 500.0, (1.0, 3.0)
+        file.attrs["format"], file.attrs["sampling_rate"] = recordings.FORMAT, 500.0
+        file.attrs["frequencies"] = (1.0, 3.0)
         file["mixture"] = samples[:-1].reshape(2, -1)
         file["more/signal"] = samples
     found, source = read(path)
@@ -226,16 +229,20 @@ def test_a_file_that_is_not_what_its_suffix_says(tmp_path):
 def test_missing_files_and_unknown_suffixes_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "a.csv")
-    (tmp_path / "a.mp3").touch()
-    with pytest.raises(InputError, match=r"its suffix is '.mp3', but must be one of \.csv, \.wav, \.npy, \.h5, \.hdf5"):
-        read(tmp_path / "a.mp3")
+    (tmp_path / "a.pdf").touch()
+    with pytest.raises(InputError, match=r"its suffix is '.pdf', but must be one of \.csv, .*, \.npy, \.h5, \.hdf5"):
+        read(tmp_path / "a.pdf")
+    with pytest.raises(InputError, match="a folder: name a file"):
+        read(tmp_path)
 
 
 def test_choices_that_a_file_does_not_offer_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
-    for selection in ({"column": "2"}, {"recording": 0}, {"dataset": "x"}):
+    for selection in ({"separator": ";"}, {"header": 0}, {"dataset": "x"}):
         with pytest.raises(InputError, match="to choose from: leave it out"):
             read(tmp_path / "a.npy", **selection)
+    with pytest.raises(InputError, match="--column 2: it holds one signal: leave it out"):
+        read(tmp_path / "a.npy", column="2")
 
 
 TONES = np.random.default_rng(0).normal(size=(2, 7)).astype("f4")
@@ -274,7 +281,7 @@ def test_written_hdf5_knows_its_rate_and_frequencies(tmp_path):
 
 
 def spoil(path):
-    with soundfiles.created(path, FORM) as put:
+    with files.created(path, FORM) as put:
         put(TONES)
         raise KeyError("x")
 
@@ -308,6 +315,6 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, monkeypatch):
         write(tmp_path / "o.wav", TONES, FORM._replace(rate=0.5))
     with pytest.raises(InputError, match="must know its length beforehand"):
         write(tmp_path / "o.h5", TONES, FORM._replace(samples=None))
-    monkeypatch.setattr(soundfiles, "WAV_BYTES", 40)
+    monkeypatch.setattr(sound, "WAV_BYTES", 40)
     with pytest.raises(InputError, match="a WAV file holds at most 4 GiB"):
         write(tmp_path / "o.wav", TONES)
