@@ -1,7 +1,7 @@
 """The sampling rate that a column of times tells, if its steps are even; in constant memory.
 
-Times t_i lie on a grid t_0 + i d if every one of them is no further from it than times are written exactly, plus
-`JITTER` steps. Each row narrows the steps d that are possible; where none is left, the times are uneven.
+Times t_i lie on a grid t_0 + i d if every one of them is no further from it than they are rounded, plus `JITTER`
+steps. Each row narrows the steps d that are possible; where none is left, the times are uneven.
 """
 
 import math
@@ -23,6 +23,8 @@ UNIT = re.compile(r"[\[(/_ ]+\s*([a-zµμ]+)\s*[\])]*$", re.IGNORECASE)
 UNIX = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))  # 1e11 s is the year 5138: such large numbers are finer units
 # A twentieth of a step: at a tenth of the Nyquist frequency a tone is then wrong by 1.6 % of its amplitude at most.
 JITTER = 0.05
+# In steps: rounding beyond it is not borne, because a lost sample would look like it.
+COARSEST = 0.25
 WIDEST = 1e-3  # relative doubt about a rate that is still told
 
 
@@ -117,7 +119,7 @@ class Clock:
         if off[at] > self._worst[0]:
             self._worst = (float(off[at]), int(lines[at]), float(steps[at]))
         self._exact = self._exact and self._worst[0] <= 1e-6 * self._step + rounding
-        tolerance = self.finest + JITTER * self._step + rounding
+        tolerance = min(self.finest, COARSEST * self._step) + JITTER * self._step + rounding
         rows = self.count + np.arange(len(times))
         rows, gone = rows[rows > 0], (times - self._first)[-np.count_nonzero(rows > 0) :]
         self._low = max(self._low, float(np.max((gone - tolerance) / rows)))

@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import NamedTuple, TextIO
 
 from tonesift.errors import InputError
@@ -20,11 +20,13 @@ SEPARATORS = (TAB, ";", ",", BLANKS, NONE)  # the first that fits
 NAMED = {"tab": TAB, "space": BLANKS, "none": NONE}
 GAPS = {"", "na", "n/a", "#n/a", "nan", "+nan", "-nan", "null", "none", "-", "--"}
 LONGEST_LINE, MOST_LINES = 1_000_000, 1000  # characters; lines before the first row
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
 WORD = re.compile(r"[^\W\d_]")  # a letter
 EXPONENT = re.compile(r"(?<=\d)e(?=[+-]?\d)", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(#(?!N/A|VALUE!|DIV/0!|NUM!|REF!|NAME\?)|%|//)")
-TWO_READINGS = re.compile(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
+TWO_READINGS = re.compile(r"\s*[+-]?\d+,\d+(e[+-]?\d+)?\s*", re.IGNORECASE | re.ASCII)
+WHOLE = re.compile(r"\d+")  # a column may be called a number, but not 0.5
+UNIT = re.compile(r"[\d.]+ [^\W\d]+")  # a title such as 2.5 Hz
 PANDAS_DIGITS = 15  # of a number as pandas writes float64; its zeros are 0.0
 
 
@@ -178,8 +180,15 @@ class Dialect:
         found += ["decimal comma"] if self.decimal == "," else []
         found += [f"{self.headers} header lines"] if self.headers > 1 else []
         found += [f"first line {','.join(self.titles[0])} taken as pandas' header (--header 0)"] if self.pandas else []
+        found += [f"line {','.join(self.titles[-1])} taken as a header (--header 0)"] if self.doubtful else []
         found += [f"column {self.title(self.column) or self.column + 1!r}"] if self.chosen else []
         return found
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the header could be a row: it holds a number, or something like one."""
+        numbers = any(re.match(r"[+-]?\.?\d", cell) and not UNIT.fullmatch(cell) for cell in chain(*self.titles[-1:]))
+        return self.headers > 0 and not self.pandas and numbers
 
     def title(self, column: int) -> str:
         """Title of a column, its lines joined."""
@@ -276,15 +285,16 @@ def _is_header(line: Line, following: Line | None, first: bool) -> bool:
     kind = _kind(line.text)
     if kind == "title":
         return True
-    if following is None:
+    if following is None or not first:
         return False
     if kind == "row":
-        return first and _is_pandas(_loosely(line.text), _loosely(following.text))
+        return _is_pandas(_loosely(line.text), _loosely(following.text))
     separator = next(separator for separator in SEPARATORS if separator in line.text)
     above, below = _plain(line.text, separator), _plain(following.text, separator)
     if len(above) != len(below):
         return True
-    return any(is_title(a) and not is_title(b) for a, b in zip(above, below, strict=True))
+    named = any(is_title(a) and (is_number(b) or is_time(b.strip())) for a, b in zip(above, below, strict=True))
+    return named and not any(is_number(cell) and not WHOLE.fullmatch(cell.strip()) for cell in above)
 
 
 def _is_pandas(cells: list[str], below: list[str]) -> bool:
@@ -309,7 +319,8 @@ def _separator(
         sure = selection.header is not None or separator == NAMED.get(selection.separator, selection.separator)
         separated = separator == NONE and head and any(other in head[-1].text for other in (TAB, ";", ","))
         if (width is None or separated) and not sure:
-            misfit = misfit or f"it has {len(cells)} cells, but the header above it {len(titles[-1])}"
+            above = "more" if separated else len(titles[-1])
+            misfit = misfit or f"its number of cells is {len(cells)}, but that of the header above it {above}"
         elif any(map(_is_spoilt, cells)) and not sure and separator != NONE:
             misfit = misfit or f"{next(filter(_is_spoilt, cells))!r} is not a number"
         else:
@@ -359,7 +370,7 @@ def _column(titles: tuple[tuple[str, ...], ...], cells: list[str], wanted: str |
     """Which column is the signal, from 0, and whether it was chosen here."""
     names = [" ".join(line[index] for line in titles if line[index]) for index in range(len(cells))]
     if wanted is None:
-        others = [index for index in range(len(cells)) if not _tells_time(names[index], cells[index])]
+        others = [index for index, cell in enumerate(cells) if _unit(titles, index) is None and not is_time(cell)]
         if len(cells) == 1 or len(others) == 1:
             return (others or [0])[0], len(cells) > 1
         named = f" ({', '.join(names)})" if titles else ""
@@ -378,17 +389,20 @@ def _column(titles: tuple[tuple[str, ...], ...], cells: list[str], wanted: str |
     raise InputError(f"{name}: there is no column {wanted!r}: {known}; numbers are 1 to {len(cells)}")
 
 
-def _tells_time(title: str, cell: str) -> bool:
-    return clock.time_unit(title) is not None or is_time(cell)
+def _unit(titles: tuple[tuple[str, ...], ...], index: int) -> str | None:
+    """Unit of a column that some line of its titles calls a time, or that line with the next, as `clock.time_unit`."""
+    cells = [line[index] for line in titles]
+    found = [clock.time_unit(title) for title in (*map(" ".join, pairwise(cells)), *cells)]
+    return max((unit for unit in found if unit is not None), default=None, key=len)
 
 
 def _time(titles: tuple[tuple[str, ...], ...], cells: list[str], column: int) -> tuple[int | None, str | None, bool]:
     """Column of times: one that says so, or else the first; its unit, and whether it holds dates or times of day."""
-    names = [" ".join(line[index] for line in titles if line[index]) for index in range(len(cells))]
-    for index, (title, cell) in enumerate(zip(names, cells, strict=True)):
-        if index != column and _tells_time(title, cell):
-            return index, clock.time_unit(title) or "", is_time(cell)
-    if column != 0 and is_number(cells[0]) and not (titles and clock.INDEX.fullmatch(names[0])):
+    for index, cell in enumerate(cells):
+        unit = _unit(titles, index)
+        if index != column and (unit is not None or is_time(cell)):
+            return index, unit or "", is_time(cell)
+    if column != 0 and is_number(cells[0]) and not (titles and clock.INDEX.fullmatch(titles[-1][0])):
         return 0, None, False
     return None, None, False
 

@@ -69,7 +69,7 @@ def _dataset(path: Path, file: h5py.File, name: str | None) -> tuple[bool, h5py.
     if isinstance(found, h5py.Dataset) and _is_numbers(found):
         return False, found
     known = list(_datasets(file))
-    signals = [item for item in known if _is_numbers(item) and item.size > 1 and not _is_time(item)]
+    signals = [item for item in known if _is_numbers(item) and (item.size > 1 or item.ndim == 1) and not _aside(item)]
     if name is None and found is None and len(signals) == 1:
         return True, signals[0]
     names = [f"{_name(item)} {item.shape}" for item in known]
@@ -99,6 +99,11 @@ def _is_numbers(dataset: h5py.Dataset) -> bool:
     return plain and kind in MATLAB_NUMBERS and "MATLAB_empty" not in dataset.attrs
 
 
+def _aside(dataset: h5py.Dataset) -> bool:
+    """Whether it tells of a signal rather than being one: times or a rate."""
+    return _is_time(dataset) or rate_name({_name(dataset).rpartition("/")[2]: None}) is not None
+
+
 def _is_time(dataset: h5py.Dataset) -> bool:
     return time_unit(_name(dataset).rpartition("/")[2]) is not None
 
@@ -109,7 +114,7 @@ def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
         for source in dataset.virtual_sources():
             _check_virtual(path, dataset, source)
     for name, offset, size in dataset.external or ():
-        outside = path.parent / name
+        outside = Path(name)  # HDF5 looks for it where the process is
         if not outside.is_file() or (size != h5py.h5f.UNLIMITED and outside.stat().st_size < offset + size):
             raise InputError(f"{path}: the samples of {_name(dataset)} are in {name}, which is missing or too short")
     if dataset.is_virtual or dataset.external or not dataset.size:
@@ -129,17 +134,20 @@ def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def _check_virtual(path: Path, dataset: h5py.Dataset, source: Any) -> None:
-    elsewhere = path if source.file_name == "." else path.parent / source.file_name
-    try:
-        with h5py.File(elsewhere, "r") as file:
-            found = source.dset_name in file
-    except (OSError, RuntimeError):
-        found = False
-    if not found:
+    places = [path] if source.file_name == "." else [path.parent / source.file_name, Path(source.file_name)]
+    if not any(_holds(place, source.dset_name) for place in places):
         raise InputError(
             f"{path}: the samples of {_name(dataset)} are in {source.file_name}, dataset {source.dset_name}, which is "
             "not there: they would be read as zeros"
         )
+
+
+def _holds(path: Path, name: str) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return name in file
+    except (OSError, RuntimeError):
+        return False
 
 
 def _chunks(path: Path, dataset: h5py.Dataset, axis: int, signal: int) -> Iterator[NDArray]:
@@ -239,3 +247,5 @@ def write(path: Path, form: Form) -> Iterator[Write]:
             file.attrs["frequencies"] = form.frequencies
         dataset = file.create_dataset(form.dataset, shape[1:] if form.single else shape, "f4")
         yield put
+        if written != form.samples:
+            raise InputError(f"{path}: only {written} of {form.samples} samples came: write .npy")

@@ -1,5 +1,6 @@
 """Sound files: whatever libsndfile reads; WAV files also where their header says less or more than they hold."""
 
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from tonesift.formats.base import CHUNK, Form, Selection, Source, Write
 WAV = (".wav", ".wave", ".rf64", ".bwf")
 SUFFIXES = (*WAV, ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64")
 WAV_BYTES = 2**32 - 4096  # a WAV file's sizes are 32-bit numbers
+CUT = re.compile(
+    r".*\(should be .*|.*lacks an end-of-stream bit.*|.*Chunk size .* > file length.*"
+)  # in libsndfile's log
 UNTOLD = 2**62  # frames beyond this mean that the file does not tell
 
 
@@ -33,6 +37,8 @@ def read(path: Path, selection: Selection) -> Iterator[Source]:
             source = Source(str(path), iter(()), rate=float(file.samplerate))
             source.samples = file.frames if 0 <= file.frames < UNTOLD else None
             source.faults += [fault] if fault else []
+            if wave is None and (told := CUT.search(file.extra_info)):
+                source.faults.append(f"its header and its length differ ({told.group().strip()}): it is cut")
             source.chunks = _samples(source, file, channel)
             yield source
     except soundfile.LibsndfileError as error:
