@@ -111,7 +111,7 @@ def test_however_a_stream_ends_its_state_is_that_of_what_came(place, start, end)
         assert f"filter: ended by {signal.Signals(end).name}" in errors.splitlines()[-1]
     kept = ToneFilter.load(place / "model.safetensors")
     kept.restore(place / "live.npz")
-    assert kept.samples == (215 if end == "reader" else 205)
+    assert kept.samples == (210 if end == "reader" else 205)  # the write after 210 fails
     found = np.array([[float(cell) for cell in line.split(",")] for line in first]).T
     rest = np.concatenate([kept.push(MIXTURE[kept.samples :]), kept.finish()], axis=1)
     expected = batch_result(*make(hop=10), MIXTURE)
