@@ -194,7 +194,7 @@ class Reader:
         if is_number(cell) and sign in ("", self.decimal or sign):
             self.decimal = self.decimal or sign
             return float(cell.replace(",", "."))
-        reason = " with a decimal " + {",": "comma", ".": "point"}[self.decimal] if sign and self.decimal else ""
+        reason = " with a decimal " + {",": "comma", ".": "point"}[self.decimal] if is_number(cell) else ""
         raise InputError(f"{self._name}, line {line}: {_shown(cell)} is not a number{reason}")
 
 
