@@ -95,6 +95,7 @@ class Fit:
         self._least, self._most = math.inf, -math.inf
         self._block = min(LARGEST_BLOCK, math.ceil(2 * model.seconds * rate))
         self._held: list[NDArray] = []
+        self._count = 0  # samples held
         self._basis = np.zeros((0, 0))
         self._sums, self._blocks = np.zeros(3), 0  # power, power besides the tones, offset
         self._said: set[str] = set()
@@ -114,8 +115,9 @@ class Fit:
         if len(known):
             self._least, self._most = min(self._least, float(known.min())), max(self._most, float(known.max()))
         self._held.append(known)
+        self._count += len(known)
         before = self._blocks
-        if sum(map(len, self._held)) >= self._block:
+        if self._count >= self._block:
             self._add_blocks(np.concatenate(self._held))
         return self._news() if self._blocks and not before else []
 
@@ -131,7 +133,7 @@ class Fit:
         if len(self._basis) != self._block:
             self._basis = np.linalg.qr(_regressors(self._model.frequencies, self._rate, self._block))[0]
         whole = len(samples) // self._block * self._block
-        self._held = [samples[whole:].copy()]
+        self._held, self._count = [samples[whole:].copy()], len(samples) - whole
         blocks = samples[:whole].reshape(-1, self._block)
         offset = blocks.mean(axis=1)
         power = np.sum(np.square(blocks - offset[:, None]), axis=1)
