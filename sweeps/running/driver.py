@@ -121,12 +121,6 @@ def run_study(study: Study, repository: Repository, path: Path, options: Options
     return study, campaign, status
 
 
-def take_over(study: Study, repository: Repository, path: Path) -> Campaign:
-    """Rebuild a lost ledger from the experiments, without running any."""
-    _, campaign, _ = run_study(study, repository, path.resolve(), Options(take_over=True))
-    return campaign
-
-
 class Search:
     """One run of a campaign.
 
