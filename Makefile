@@ -11,12 +11,10 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-NO_GIT = DVC needs a Git repository with a commit, and a zip has none: clone it, or git init && git add --all && git commit -m start
-
 .PHONY: constraints repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
-	@git rev-parse --verify HEAD >/dev/null || { echo "$(NO_GIT)"; exit 1; }
+	@python -m workspace ready
 	@dvc repro
 	@echo
 	@cat metrics/evaluate/metrics.json
@@ -99,6 +97,7 @@ help:  ## this list
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "tonesift needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	@test -w . || { echo "this folder is not yours to write to: clone the repository into one of yours"; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No venv module? On Debian: apt-get install python3-venv"; exit 1; }
 
 constraints: .venv/installed-dev  ## pin what requirements*.txt bring with them

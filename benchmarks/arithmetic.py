@@ -37,14 +37,14 @@ def serve(subject: str, side: str) -> None:
 def measured(subject: str) -> Iterator[float]:
     """Seconds a step of a family, of the guide's configuration or of the plain script, round by round."""
     from benchmarks import families, training
-    from tonesift.learning import sequences
+    from tonesift.learning.batches import without_noise
 
     if subject in ("guide", "plain"):
         for (seconds,) in training.SIDES["ours" if subject == "guide" else "plain"](2 * STEPS):
             yield seconds
         return
     shapes = {label: families.shape(row) for label, row in families.trials("family-parameters").items()}
-    clean, batches = sequences.without_noise(training.read_signals(1), 0.0, 1.0), training.stream_batches()
+    clean, batches = without_noise(training.read_signals(1), 0.0, 1.0), training.stream_batches()
     with training.our_step(shapes[subject], clean, training.NOISE_STD) as step:
         while True:
             yield training.seconds_a_step(step, batches, STEPS)

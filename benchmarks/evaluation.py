@@ -18,12 +18,13 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks import machine
+from stages.evaluate import PARALLEL
 from tonesift import compute, params
 from tonesift.data import recordings, windows
-from tonesift.evaluation import comparison, evaluation
-from tonesift.evaluation.judge import Judge, Stretches
-from tonesift.examination import examination, whole
-from tonesift.learning import sequences
+from tonesift.evaluation import comparison
+from tonesift.evaluation.estimator import NetworkEstimator
+from tonesift.evaluation.segments import JudgedSegments, choose_segments
+from tonesift.full_evaluation.run import ROBUST_SAMPLES, WHOLE_SAMPLES
 from tonesift.networks import model as models
 
 ROUNDS = 5
@@ -48,31 +49,31 @@ def stage(folder: Path, detail: str) -> float:
 def network(detail: str) -> float:
     """Seconds of running the network alone."""
     device = torch.device("cpu")
-    model, facts = models.load("models/model.safetensors")
+    model, metadata = models.load("models/model.safetensors")
     (settings,) = params.load(Path("params.yaml"), "evaluate")
-    with compute.workers(device, whole.PARALLEL) as run:
-        ours = Judge(model, facts, settings.batch_size, run, device)
-        judged, mixture = read(ours, settings)
+    with compute.parallel_map(device, PARALLEL) as pmap:
+        estimator = NetworkEstimator(model, metadata, settings.batch_size, pmap, device)
+        (mixture, tones), (other_mixture, other_tones), segments = read(estimator, settings)
         begin = time.perf_counter()
-        for signals, stretches in judged:
-            ours.score(signals, stretches)
-        if ours.reset is None:
-            ours.estimate(mixture)
+        estimator.score(mixture, tones, segments.test)
+        estimator.score(other_mixture, other_tones, segments.train)
+        if metadata.reset_samples is None:
+            estimator.estimate(mixture)
         if detail == "full":
-            ours.estimate(mixture[: max(1, examination.WHOLE_SAMPLES // mixture.shape[1])])
-            ours.estimate(np.repeat(mixture[:1, : examination.ROBUST_SAMPLES], PERTURBED, axis=0))
+            estimator.estimate(mixture[: max(1, WHOLE_SAMPLES // mixture.shape[1])])
+            estimator.estimate(np.repeat(mixture[:1, :ROBUST_SAMPLES], PERTURBED, axis=0))
         return time.perf_counter() - begin
 
 
-def read(ours: Judge, settings: params.Evaluate) -> tuple[list[tuple[sequences.Signals, Stretches]], np.ndarray]:
-    """What the stage judges the network on, and the test recordings' mixtures (R, N)."""
-    scaling, split = (ours.facts["center"], ours.facts["scale"]), windows.read("data/windows.h5")
+def read(
+    estimator: NetworkEstimator, settings: params.Evaluate
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], JudgedSegments]:
+    """Mixtures and tones of the test and of the training recordings, and what of them the stage judges."""
+    split = windows.read("data/windows.h5")
     with recordings.opened("data/test.h5") as test, recordings.opened("data/train.h5") as train:
         task = comparison.make_task(test.facts, test.samples)
-        tried = evaluation.choose(ours, settings, task, (test.count, test.samples), split)
-        sources = zip((test, train), tried, strict=True)
-        judged = [(sequences.read_signals(source, *scaling, ours.device), stretches) for source, stretches in sources]
-        return judged, np.stack([test.mixture(index) for index in range(test.count)])
+        segments = choose_segments(estimator.metadata, settings, task, (test.count, test.samples), split)
+        return test.read(), train.read(), segments
 
 
 def main() -> None:

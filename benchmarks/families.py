@@ -18,12 +18,10 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks import machine
-from benchmarks.streaming import FREQUENCIES, RATE, round_of
+from benchmarks.streaming import random_filter, round_of
 from benchmarks.training import NOISE_STD, our_step, read_signals, seconds_a_step, stream_batches
 from tonesift.atomic import replacing
-from tonesift.learning import sequences
-from tonesift.networks.model import Network
-from tonesift.streaming.tonefilter import ToneFilter
+from tonesift.learning.batches import without_noise
 
 PUSHES, STEPS, ROUNDS = 300, 10, 7
 TRAINING = 800  # steps of the studies' trainings
@@ -46,17 +44,9 @@ def shape(row: dict[str, str]) -> dict:
     return section | {name: yaml.load(value) for name, value in told.items() if value}
 
 
-def make_filter(section: dict) -> ToneFilter:
-    """Filter of a shape, its state carried on."""
-    model = Network(len(FREQUENCIES), **section)
-    model.initialise(torch.Generator().manual_seed(1))
-    facts = {"sampling_rate": RATE, "frequencies": FREQUENCIES, "center": 0.0, "scale": 0.5, "sequence_length": 500}
-    return ToneFilter(model, facts | {"model": section, "train": {"stateful": True}})
-
-
 def push_costs(shapes: dict[str, dict]) -> dict[str, float]:
     """Median microseconds a sample of each."""
-    filters = {label: make_filter(section) for label, section in shapes.items()}
+    filters = {label: random_filter(section) for label, section in shapes.items()}
     rounds: dict[str, list[float]] = {label: [] for label in filters}
     for number in range(ROUNDS + 1):
         for label, tone_filter in filters.items():
@@ -67,7 +57,7 @@ def push_costs(shapes: dict[str, dict]) -> dict[str, float]:
 
 def step_costs(shapes: dict[str, dict]) -> dict[str, float]:
     """Median seconds of a training step of each."""
-    clean, rounds = sequences.without_noise(read_signals(1), 0.0, 1.0), {label: [] for label in shapes}
+    clean, rounds = without_noise(read_signals(1), 0.0, 1.0), {label: [] for label in shapes}
     for _ in range(ROUNDS):
         for label, section in shapes.items():
             with our_step(section, clean, NOISE_STD) as step:

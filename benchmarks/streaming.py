@@ -12,28 +12,51 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks import machine
-from tonesift.networks.model import Network
+from tonesift import params
+from tonesift.metadata import Figures, Metadata, Summary
+from tonesift.networks import model as models
 from tonesift.streaming import soundfiles
 from tonesift.streaming.tonefilter import ToneFilter
 
 FREQUENCIES, RATE, HIDDEN, LAYERS = (1.0, 3.0, 5.0, 7.0), 1000.0, 128, 2
 PUSHES, ROUNDS, MINUTES = 1000, 9, 10
+BASE, NOTHING = Path("studies/bases/fixed.yaml"), Figures(loss=0.0, r2=0.0, correlation=0.0)
 
 
 def make_filter(hop: int) -> ToneFilter:
-    """Filter with random weights, all tones at once, the state carried on."""
+    """Filter of the shape measured here, all tones at once."""
     shape = {"hidden_size": HIDDEN, "num_layers": LAYERS, "dropout": 0.0, "conditioning": "heads", "hop": hop}
-    shape |= {"family": "lstm", "layer_norm": False, "bidirectional": False, "recurrent_dropout": 0.0}
-    model = Network(len(FREQUENCIES), **shape)
+    return random_filter(shape | {"family": "lstm"})
+
+
+def random_filter(changes: dict[str, Any]) -> ToneFilter:
+    """Filter with random weights, its state carried on; of the base's shape but for the changes."""
+    base, training = params.load(BASE, "model", "train")
+    metadata = Metadata(
+        model=params.Model(**(base.model_dump() | changes)),
+        train=training.model_copy(update={"stateful": True, "ensemble": 1}),
+        sampling_rate=RATE,
+        frequencies=FREQUENCIES,
+        noise_std=0.1,
+        second_moment=1.0,
+        task="fixed",
+        window_samples=500,
+        step_size=1,
+        center=0.0,
+        scale=0.5,
+        build={},
+        summary=Summary(best_epoch=0, step=0, parameters=0, train=NOTHING, validation=NOTHING),
+    )
+    model = models.build(metadata)
     model.initialise(torch.Generator().manual_seed(1))
-    facts = {"sampling_rate": RATE, "frequencies": FREQUENCIES, "center": 0.0, "scale": 0.5, "sequence_length": 50}
-    return ToneFilter(model, facts | {"model": shape, "train": {"stateful": True}})
+    return ToneFilter(model, metadata)
 
 
 def our_push(hop: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -25,10 +25,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import machine
-from tonesift import metrics
-from tonesift.compute import Workers, workers
+from tonesift.compute import ParallelMap, parallel_map
 from tonesift.data import signals, windows
-from tonesift.learning import sequences, streams, training
+from tonesift.learning import streams, training
+from tonesift.learning.batches import Batch, Signals, Windows, predict, without_noise
+from tonesift.learning.epochs import tally_all
 from tonesift.networks.base import DropoutMasks, torch_generator
 from tonesift.networks.model import Model, Network
 
@@ -53,13 +54,13 @@ DEVICE = torch.device("cpu")
 def recording(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The baseline's recording with noise of this seed: mixture (N,) and tones (K, N), float32."""
     tones = np.stack([signals.sinusoid(f, 1000.0, SAMPLES, p) for f, p in zip(FREQUENCIES, PHASES, strict=True)])
-    return signals.mix(tones, NOISE_STD, signals.stream(seed, "noise", 0)).astype("f4"), tones.astype("f4")
+    return signals.mix(tones, NOISE_STD, signals.random_generator(seed, "noise", 0)).astype("f4"), tones.astype("f4")
 
 
-def read_signals(seed: int) -> sequences.Signals:
+def read_signals(seed: int) -> Signals:
     """The same as `tonesift` keeps it."""
     mixture, tones = recording(seed)
-    return sequences.Signals(torch.from_numpy(mixture)[None], torch.from_numpy(tones)[None])
+    return Signals(torch.from_numpy(mixture)[None], torch.from_numpy(tones)[None])
 
 
 def training_starts() -> np.ndarray:
@@ -115,36 +116,37 @@ def plain(steps: int) -> Iterator[list[float]]:
 
 
 @contextmanager
-def our_step(configuration: dict, data: sequences.Signals, noise_std: float = 0.0):
+def our_step(configuration: dict, data: Signals, noise_std: float = 0.0):
     """A `training.Step` as stage `train` sets it up with seed 1, and the threads it runs on."""
     model = Network(len(FREQUENCIES), **configuration)
-    model.initialise(torch_generator(training.stream(1, "weights"), DEVICE))
+    model.initialise(torch_generator(training.seed_for(1, "weights"), DEVICE))
     optimizer = training.make_optimizer(model, "adam", 1e-3, 1e-5, 0.9)
-    masks = [DropoutMasks(training.stream(1, "dropout", shard), DEVICE) for shard in range(SHARDS)]
-    noises = [np.random.Generator(np.random.SFC64(training.stream(1, "noise", shard))) for shard in range(SHARDS)]
-    with workers(DEVICE, SHARDS) as run:
-        yield training.Step(model, data, optimizer, 1.0, masks, run, noise_std, noises)
+    masks = [DropoutMasks(training.seed_for(1, "dropout", shard), DEVICE) for shard in range(SHARDS)]
+    noises = [np.random.Generator(np.random.SFC64(training.seed_for(1, "noise", shard))) for shard in range(SHARDS)]
+    with parallel_map(DEVICE, SHARDS) as pmap:
+        yield training.Step(model, data, optimizer, 1.0, masks, pmap, noise_std, noises)
 
 
-def window_batches() -> Iterator[sequences.Batch]:
+def window_batches() -> Iterator[Batch]:
     """The baseline's batches, epoch after epoch."""
-    train = sequences.Sequences(read_signals(1), training_starts(), LENGTH, len(FREQUENCIES), 1)
-    order = np.random.default_rng(training.stream(1, "order"))
+    train = Windows(read_signals(1), training_starts(), LENGTH, len(FREQUENCIES), 1)
+    order = np.random.default_rng(training.seed_for(1, "order"))
     while True:
         yield from train.batches(BATCH, order.permutation(len(train)))
 
 
-def stream_batches() -> Iterator[sequences.Batch]:
+def stream_batches() -> Iterator[Batch]:
     """Batches of streams whose state is carried on."""
     length = BEST_LENGTH * BEST["hop"]
     train, _ = windows.split_blocks(1, SAMPLES, length, 1, VAL_SHARE)
-    reading = streams.Streams(windows.covered(train, length, 1), BEST_STREAMS, length, examples=1, hop=BEST["hop"])
-    order = np.random.default_rng(training.stream(1, "order"))
+    segments = windows.covered(train, length, 1)
+    reading = streams.StreamBatches(segments, BEST_STREAMS, length, examples=1, hop=BEST["hop"])
+    order = np.random.default_rng(training.seed_for(1, "order"))
     while True:
         yield reading.next(order, BEST_LENGTH)
 
 
-def seconds_a_step(step: training.Step, batches: Iterator[sequences.Batch], steps: int) -> float:
+def seconds_a_step(step: training.Step, batches: Iterator[Batch], steps: int) -> float:
     """Take so many steps."""
     begin = time.perf_counter()
     for batch in itertools.islice(batches, steps):
@@ -172,7 +174,7 @@ def general(steps: int) -> Iterator[list[float]]:
 
 def best(hidden_size: int, steps: int) -> Iterator[list[float]]:
     """Seconds a step with the state carried on, fresh noise included."""
-    clean, batches = sequences.without_noise(read_signals(1), 0.0, 1.0), stream_batches()
+    clean, batches = without_noise(read_signals(1), 0.0, 1.0), stream_batches()
     with our_step({"hidden_size": hidden_size, **BEST}, clean, NOISE_STD) as step:
         while True:
             yield [seconds_a_step(step, batches, steps)]
@@ -184,18 +186,18 @@ def learning(steps: int) -> Iterator[list[float]]:
     with our_step(BASELINE, read_signals(1)) as step:
         while True:
             seconds = seconds_a_step(step, batches, steps)
-            yield [seconds, r2(step.model, test, step.run)]
+            yield [seconds, r2(step.model, test, step.pmap)]
 
 
-def test_windows() -> sequences.Sequences:
+def test_windows() -> Windows:
     """Windows all over the test recording, for every tone."""
     starts = windows.starts(windows.all_windows(1, SAMPLES, LENGTH, APART), APART)
-    return sequences.Sequences(read_signals(2), starts, LENGTH, len(FREQUENCIES), 1)
+    return Windows(read_signals(2), starts, LENGTH, len(FREQUENCIES), 1)
 
 
-def r2(model: Model, test: sequences.Sequences, run: Workers) -> float:
+def r2(model: Model, test: Windows, pmap: ParallelMap) -> float:
     """R^2 over all tones."""
-    return sum(sequences.score(model, test, 1024, run).tallies, metrics.Tally()).r2
+    return tally_all(predict(model, test, 1024, pmap), model).r2
 
 
 def product(steps: int) -> Iterator[list[float]]:

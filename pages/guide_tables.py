@@ -19,6 +19,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from tabulate import tabulate
 
 from pages import shell
 from tonesift.atomic import replacing
@@ -205,8 +206,7 @@ def lines(
 
 def table(header: tuple[str, ...], body: list[list[str]]) -> str:
     """Markdown, figures flush right."""
-    rule = ["---:"] * len(header)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *body))
+    return tabulate(body, header, tablefmt="pipe", colalign=["right"] * len(header), disable_numparse=True)
 
 
 def _place(value: str) -> tuple[float, str]:

@@ -39,12 +39,12 @@ CAPTIONS = {
 
 def write_report(arguments: argparse.Namespace) -> None:
     """Write both, and say the diagnosis with what to change next."""
-    sections = {name: section.model_dump() for name, section in load_params(PARAMS).items()}
-    _, facts = models.load(MODEL)
+    settings = load_params(PARAMS)
+    _, metadata = models.load(MODEL)
     tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
     limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
-    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limit, sections)
+    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limit, settings)
     digest = models.digest(MODEL)
     content = page.Content(
         comparison=comparison,
@@ -56,12 +56,12 @@ def write_report(arguments: argparse.Namespace) -> None:
             for name, caption in CAPTIONS.items()
             if (PICTURES / f"{name}.png").is_file()
         ],
-        params=sections,
-        origin={"model (MD5)": digest, **facts["build"]},
+        params=settings.model_dump(),
+        origin={"model (MD5)": digest, **metadata.build},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
     )
     write(arguments.page, page.render(content))
-    write(arguments.card, card.render(facts, tones, comparison, digest=digest))
+    write(arguments.card, card.render(metadata, tones, comparison, digest=digest))
     print(f"Diagnosis: {found.verdict}")
     print(*found.sentences, sep="\n")
     if found.commands:
@@ -69,10 +69,10 @@ def write_report(arguments: argparse.Namespace) -> None:
     print(f"Report: {arguments.page}    Model card: {arguments.card}")
 
 
-def load_params(path: Path) -> dict[str, params.Section]:
-    """All sections of the parameters, by name."""
+def load_params(path: Path) -> params.Params:
+    """All sections of the parameters."""
     names = list(params.Params.model_fields)
-    return dict(zip(names, params.load(path, *names), strict=True))
+    return params.Params(**dict(zip(names, params.load(path, *names), strict=True)))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

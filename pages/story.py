@@ -11,7 +11,7 @@ from typing import Any
 from pages import shell
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
-from tonesift.examination import figures
+from tonesift.full_evaluation import figures
 
 CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
 FILE = "metrics/evaluate/metrics.json"

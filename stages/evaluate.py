@@ -1,5 +1,8 @@
 r"""Stage `evaluate`: judge the model on recordings it has never seen, beside the best possible and classical filters.
 
+`tonesift.evaluation` finds the scores that every trial of a search pays for; what `evaluate.detail: full` adds is in
+`tonesift.full_evaluation`.
+
 python -m stages.evaluate data/train.h5 data/windows.h5 data/test.h5 models/model.safetensors \
     metrics/train/plots metrics/evaluate plots/evaluate
 """
@@ -15,55 +18,64 @@ from tonesift import arithmetic
 from tonesift.atomic import replacing
 
 if TYPE_CHECKING:
-    from tonesift.evaluation.evaluation import Found
-    from tonesift.examination.examination import Examination
+    from tonesift.evaluation.run import Result
+    from tonesift.full_evaluation.run import FullResult
+
+PARALLEL = 8  # batches at a time, at most
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write metrics and tables, and with `detail: full` everything that takes longer."""
     (settings,) = stages.settings(arguments.params, "evaluate")
     arithmetic.choose("portable", or_native=True)
+    from tonesift import compute
     from tonesift.data import recordings, windows
-    from tonesift.evaluation import tables
-    from tonesift.examination import whole
+    from tonesift.evaluation import estimator, run, tables
     from tonesift.networks import model as models
 
-    model, facts = models.load(arguments.model)
+    model, metadata = models.load(arguments.model)
     history, split = tables.read_history(arguments.history), windows.read(arguments.windows)
-    with recordings.opened(arguments.test) as test, recordings.opened(arguments.train) as train:
-        found, more, microseconds = whole.evaluate(model, facts, settings, split, train, test, history)
-    write(arguments, found, more)
-    return {"us_per_sample": round(microseconds, 3), "evaluated": models.digest(arguments.model)}
+    device, full = compute.choose_device(settings.device), None
+    with (
+        recordings.opened(arguments.test) as test,
+        recordings.opened(arguments.train) as train,
+        compute.parallel_map(device, PARALLEL) as pmap,
+    ):
+        network = estimator.NetworkEstimator(model.to(device), metadata, settings.batch_size, pmap, device)
+        result = run.evaluate(network, settings, split, train, test)
+        if settings.detail == "full":
+            from tonesift.full_evaluation import run as full_run  # two seconds of imports that scores need not wait for
+
+            full = full_run.evaluate(network, result, history)
+    write(arguments, result, full)
+    return {"us_per_sample": round(result.microseconds, 3), "evaluated": models.digest(arguments.model)}
 
 
-def write(arguments: argparse.Namespace, found: "Found", more: "Examination | None") -> None:
+def write(arguments: argparse.Namespace, result: "Result", full: "FullResult | None") -> None:
     """Write metrics, tables and pictures, each whole or not at all."""
-    from tonesift.evaluation import comparison, evaluation
-    from tonesift.metrics import rounded
+    from tonesift.evaluation import summary
 
-    others = more.rows if more else []
-    content = evaluation.summary(found, more.best_filter if more else None)
-    curves = comparison.curves([*found.own, *others], found.task)
-    points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
+    others = full.rows if full else []
+    content = summary.summary(result, full.best_filter if full else None)
     made = {
-        "tones": found.tones,
-        "comparison": evaluation.compared(found, others),
-        "context": [{"position": at, **point} for at, point in enumerate(points, 1)],
-        "uncertainty": more.uncertainty if more else [],
-        "paired": more.paired if more else [],
+        "tones": result.tones,
+        "comparison": summary.comparison_table(result, others),
+        "context": summary.context_table(result, others),
+        "uncertainty": full.uncertainty if full else [],
+        "paired": full.paired if full else [],
     }
     stages.write_json(arguments.metrics / "metrics.json", content)
     for name, table in made.items():
         write_csv(arguments.metrics / f"{name}.csv", table)
     with replacing(arguments.metrics / "robustness") as aside:
         aside.mkdir()
-        for name, table in (more.robustness if more else {"noise_std": []}).items():  # Git keeps no empty folder
+        for name, table in (full.robustness if full else {"noise_std": []}).items():  # Git keeps no empty folder
             write_csv(aside / f"{name}.csv", table)
     with replacing(arguments.pictures) as aside:
         aside.mkdir()
-        for name, picture in (more.pictures if more else {}).items():
+        for name, picture in (full.pictures if full else {}).items():
             (aside / f"{name}.png").write_bytes(picture)
-    after = f", {content['settled']['r2']:.4f} after the first second" if found.settled else ""
+    after = f", {content['settled']['r2']:.4f} after the first second" if result.settled else ""
     print(f"R2 {content['test']['r2']:.4f} on test{after}, {content['limit']['share']:.1%} of the best possible")
 
 

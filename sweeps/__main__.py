@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeps.commands import clean, enqueue, locate, promote, status
+from sweeps.commands import clean, enqueue, locate, promote, status, watch
 from sweeps.errors import StudyError
 from sweeps.plan.studies import Study, load
 from sweeps.record import campaigns
@@ -31,9 +31,11 @@ examples:
   python -m sweeps run studies/grid.yaml --ray 10.0.0.1:6379         on the nodes of a Ray cluster
   python -m sweeps enqueue studies/grid.yaml && dvc queue start --jobs 2
   python -m sweeps status                                  every study of studies/ that has been run
+  python -m sweeps watch studies/quick.yaml                from a second terminal
   python -m sweeps report studies/quick.yaml --where 'train.r2>0.5'
   python -m sweeps best studies/quick.yaml
   python -m sweeps promote studies/quick.yaml              the winner into params.yaml, run, ready to commit
+  python -m sweeps replay studies/fixed.yaml --prune median   would a rule have stopped the winner?
   python -m sweeps clean studies/quick.yaml
 
 exit status: 0 all trials asked for are complete (or the command did its work); 1 some failed or were not run;
@@ -184,6 +186,28 @@ def _promote(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(arguments: argparse.Namespace) -> int:
+    place = _Place.of(arguments.study)
+    watch.watch(campaigns.folder(place.repository, place.study), place.study.name)
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from sweeps.results import replay
+
+    studies = []
+    for path in arguments.study:
+        place = _Place.of(path)
+        try:
+            studies.append((place.study, place.campaign().trials()))
+        except StudyError as error:
+            if len(arguments.study) == 1:
+                raise
+            print(error, file=sys.stderr)
+    print(replay.table(studies, [replay.read(text) for text in arguments.prune or replay.RULES], arguments.orders))
+    return 0
+
+
 def _clean(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     print(clean.clean(place.study, place.repository, arguments.dry_run, arguments.git_remote))
@@ -252,6 +276,10 @@ def parser() -> argparse.ArgumentParser:
     enqueue.add_argument("--trials", type=_count, help="at most so many trials")
     status = command("status", _status, "say what is done, running and failed")
     status.add_argument("study", type=Path, nargs="*", help="study files; without any, all of studies/ that were run")
+    watch = command(
+        "watch", _watch, "show a running study as it goes on: curves, what they are held against, time left"
+    )
+    watch.add_argument("study", type=Path, help="study file")
     report = command("report", _report, "show the results, and write report, table and pictures beside the study")
     report.add_argument("study", type=Path, help="study file")
     report.add_argument("--top", type=_count, default=10, help="rows of the table (10)")
@@ -262,6 +290,12 @@ def parser() -> argparse.ArgumentParser:
     promote = command("promote", _promote, "write the winner to the parameters file and run it, ready to commit")
     promote.add_argument("study", type=Path, help="study file")
     promote.add_argument("--trial", type=_index, help="this one instead of the best")
+    replay = command("replay", _replay, "say what rules of pruning would have saved of studies, and lost")
+    replay.add_argument("study", type=Path, nargs="+", help="study files")
+    replay.add_argument(
+        "--prune", action="append", metavar="RULE", help="a rule as in a study, such as 'late-median, wait: 0.5'"
+    )
+    replay.add_argument("--orders", type=_count, default=100, help="random orders of the trials (100)")
     clean = command("clean", _clean, "remove a study's experiments and its ledger from this clone")
     clean.add_argument("study", type=Path, help="study file")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")

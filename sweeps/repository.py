@@ -90,6 +90,12 @@ class Repository:
         try:
             top = git(folder, "rev-parse", "--show-toplevel")
         except StudyError as error:
+            if "dubious ownership" in str(error):  # a search clones the .git folder, which Git asks for by itself
+                raise StudyError(
+                    f"{folder} is another user's, so Git does not trust it: clone the repository into a folder of "
+                    "yours, or name its top and the .git folder in it to Git, each with: "
+                    "git config --global --add safe.directory FOLDER"
+                ) from error
             raise StudyError(f"{folder} lies in no Git repository, but a search needs one") from error
         except FileNotFoundError as error:
             raise StudyError("git is not installed") from error

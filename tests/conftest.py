@@ -74,9 +74,9 @@ threadpool_limits(1)
 LIBRARY = (
     "dvclive",
     "torch._dynamo",
-    "tonesift.learning.lessons",
-    "tonesift.evaluation.evaluation",
-    "tonesift.examination.examination",
+    "tonesift.learning.run",
+    "tonesift.evaluation.run",
+    "tonesift.full_evaluation.run",
 )
 STAGES = Warm(*(f"stages.{name}" for name in PATHS), "pages.report", *LIBRARY)
 DVC = Warm("dvc.cli", *PRELOADED)

@@ -77,7 +77,7 @@ def test_native_takes_back_what_a_portable_process_hands_on():
 from tonesift import arithmetic
 arithmetic.choose("native")
 import os
-print(sorted(set(os.environ) & set(arithmetic.PORTABLE)), arithmetic.facts()["arithmetic"])
+print(sorted(set(os.environ) & set(arithmetic.PORTABLE)), arithmetic.build()["arithmetic"])
 """
     assert python(program, **arithmetic.PORTABLE).stdout == "[] native\n"
     other = python(program, **arithmetic.PORTABLE | {"OPENBLAS_CORETYPE": "Zen"})  # somebody's own choice stays
@@ -98,9 +98,9 @@ def test_a_processor_without_avx2_is_refused_for_training_and_noted_elsewhere(mo
 
 
 def test_facts_say_what_decides_the_bits_and_no_more(monkeypatch):
-    assert arithmetic.facts() == {"arithmetic": "portable", "torch": torch.__version__.partition("+")[0]}
+    assert arithmetic.build() == {"arithmetic": "portable", "torch": torch.__version__.partition("+")[0]}
     monkeypatch.setattr(arithmetic, "_chosen", "native")
-    assert arithmetic.facts()["processor"].endswith(torch.backends.cpu.get_cpu_capability())
+    assert arithmetic.build()["processor"].endswith(torch.backends.cpu.get_cpu_capability())
     assert arithmetic.machine()["torch"] == torch.__version__
     assert arithmetic.machine()["processor"]
 

@@ -19,8 +19,8 @@ SECTIONS = {name: field.annotation for name, field in params.Params.model_fields
 READERS = {
     "generate": ["tonesift/data/recordings.py"],
     "prepare": ["tonesift/data/windows.py"],
-    "train": ["tonesift/learning/lessons.py"],
-    "evaluate": ["tonesift/examination/whole.py", "tonesift/evaluation/evaluation.py"],
+    "train": ["tonesift/learning/run.py", "tonesift/learning/epochs.py"],
+    "evaluate": ["tonesift/evaluation/segments.py"],
 }
 
 

@@ -82,9 +82,9 @@ def test_nothing_changed_means_nothing_runs(built):
 
 
 def test_the_model_names_its_build_and_the_clock_names_the_model(built):
-    _, facts = models.load(built.path / "models" / "model.safetensors")
-    assert facts["build"] == arithmetic.facts()
-    assert facts["frequencies"] == [2.0, 5.0]
+    _, metadata = models.load(built.path / "models" / "model.safetensors")
+    assert metadata.build == arithmetic.build()
+    assert metadata.frequencies == (2.0, 5.0)
     run = json.loads(built.read(NEW_BITS))["run"]
     assert run["status"] == "success"
     assert outputs(built)["models/model.safetensors"].startswith(run["model"])
@@ -284,7 +284,7 @@ def test_carried_the_comparison_has_the_limit_at_the_hop_and_filters_with_all_th
 
 
 def limit_of_streams(workspace):
-    """What is possible on streams that begin anywhere in a period, of the length that training stretches leave."""
+    """What is possible on streams that begin anywhere in a period, of the length that training segments leave."""
     with recordings.opened(workspace.path / "data" / "test.h5") as test:
         period = test.tones(0)[:, :100]  # 2 and 5 Hz at 100 Hz
     length = 400 - 40 - 20 - 100  # less what validates, the gap of a window and the period that starts are drawn from

@@ -41,7 +41,7 @@ BELOW = {
         "learning": LEARNING,
         "streaming": {*LEARNING, "learning"},
         "evaluation": EVALUATION,
-        "examination": {*EVALUATION, "evaluation"},
+        "full_evaluation": {*EVALUATION, "evaluation"},
     },
     "sweeps": {
         "plan": set(),

@@ -45,8 +45,8 @@ def checked_seen(seen: npt.ArrayLike) -> Counts:
         )
     if counts.min() < 0 or counts.max() > len(counts):
         raise ValueError(
-            f"seen must lie from 0 to the stretch's length, {len(counts)}, but got {counts.min()} to {counts.max()}: "
-            "samples outside the stretch cannot be read."
+            f"seen must lie from 0 to the segment's length, {len(counts)}, but got {counts.min()} to {counts.max()}: "
+            "samples outside the segment cannot be read."
         )
     return counts.astype(np.int64)
 

@@ -84,7 +84,7 @@ def has_avx2() -> bool:
     return not flags or {"avx2", "fma"} <= set(flags[0])
 
 
-def facts() -> dict[str, str]:
+def build() -> dict[str, str]:
     """What decides a training run's bits beyond its parameters; the same on every processor if it is portable."""
     import torch
 

@@ -20,7 +20,7 @@ from tonesift.errors import InputError
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 32 * 2**20
 
-Workers = Callable[[Callable, Sequence], list]
+ParallelMap = Callable[[Callable, Sequence], list]
 
 
 def choose_device(name: str) -> torch.device:
@@ -58,7 +58,7 @@ def check_precision(name: str, device: torch.device) -> None:
 
 
 @contextmanager
-def workers(device: torch.device, pieces: int) -> Iterator[Workers]:
+def parallel_map(device: torch.device, pieces: int) -> Iterator[ParallelMap]:
     """Give a map over pieces of work: on a CPU side by side, each piece on one core; on a GPU one after the other.
 
     Parameters

@@ -1,16 +1,20 @@
 """How close outputs come to targets: sums that are gathered batch by batch, and the figures made of them.
 
-Outputs of a long recording are far larger than the recording (every sample stands in up to `sequence_length` windows),
-so nothing here needs them all at once.
+Outputs of a long recording are far larger than the recording (with overlapping windows every sample stands in many),
+so nothing here needs them all at once. This is the one place where outputs are scored, in training and in evaluation.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+Pair = tuple[Sequence[NDArray], Sequence[NDArray]]  # targets and outputs, for each of K tones (S, T): S segments
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,56 @@ def tally(target: NDArray, output: NDArray) -> Tally:
         error_absolute=float(np.abs(error).sum()),
         peak=float(np.abs(t).max(initial=0.0)),
     )
+
+
+def tally_tones(pairs: Iterable[Pair], tones: int) -> list[Tally]:
+    """Tally of each of so many tones over all pairs."""
+    tallies = [Tally()] * tones
+    for targets, outputs in pairs:
+        tallies = [before + tally(*pair) for before, *pair in zip(tallies, targets, outputs, strict=True)]
+    return tallies
+
+
+class Scores(NamedTuple):
+    """Scores over segments of one length T.
+
+    Attributes
+    ----------
+    tallies : list of Tally
+        Of each tone.
+    position_mse : ndarray, shape (K, T)
+        Squared error at each position of a segment, averaged over the segments.
+    settled : list of Tally or None
+        Of each tone from sample `settling` on; None where segments are no longer than that.
+    """
+
+    tallies: list[Tally]
+    position_mse: NDArray[np.float64]
+    settled: list[Tally] | None
+
+
+def score(pairs: Iterable[Pair], tones: int, samples: int, settling: int | None = None) -> Scores:
+    """Score outputs on segments of one length.
+
+    Parameters
+    ----------
+    pairs : iterable of (targets, outputs)
+        K arrays (S, T) each; S may differ from pair to pair and from tone to tone.
+    tones, samples : int
+        K and T.
+    settling : int, optional
+        Samples after which a state that is carried on counts as settled; without it nothing does.
+    """
+    tallies, settled, lasts = [Tally()] * tones, [Tally()] * tones, settling is not None and samples > settling
+    squares, segments = np.zeros((tones, samples)), np.zeros((tones, 1))
+    for targets, outputs in pairs:
+        for tone, (target, output) in enumerate(zip(targets, outputs, strict=True)):
+            tallies[tone] += tally(target, output)
+            squares[tone] += np.square(output - target, dtype=np.float64).sum(axis=0)
+            segments[tone] += len(target)
+            if lasts:
+                settled[tone] += tally(target[:, settling:], output[:, settling:])
+    return Scores(tallies, squares / segments, settled if lasts else None)
 
 
 def input_snr_db(target: NDArray, mixture: NDArray, tones: int) -> float:

@@ -187,6 +187,11 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
 
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window: `prepare.sequence_length` counts steps."""
+        return self.prepare.sequence_length * self.model.hop
+
 
 def load(path: str | Path, *sections: str) -> list[Any]:
     """Read and check the whole file, and give the sections asked for.
@@ -379,12 +384,12 @@ def _part_sizes(data: Data, prepare: Prepare, length: int) -> tuple[int, int, in
     units = data.train_recordings if several else data.samples
     if prepare.fold is None:
         validation = max(1, round(prepare.val_split * units))
-        stretch = units - validation
+        segment = units - validation
     else:
         validation = units // prepare.folds
         begin, end = ((prepare.fold - 1) * units // prepare.folds, prepare.fold * units // prepare.folds)
-        stretch = units - validation if several else max(begin, units - end)
-    return (validation, stretch, 1, "recordings") if several else (validation, stretch - length, length, "samples")
+        segment = units - validation if several else max(begin, units - end)
+    return (validation, segment, 1, "recordings") if several else (validation, segment - length, length, "samples")
 
 
 def advice(section: Section) -> list[str]:

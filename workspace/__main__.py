@@ -1,5 +1,6 @@
 """The workspace beside the last commit.
 
+python -m workspace ready
 python -m workspace verdict
 python -m workspace undo
 """
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from workspace import undo, verdict
-from workspace.repository import WorkspaceError
+from workspace.repository import WorkspaceError, head
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,11 +18,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m workspace", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, action, text in (
+        ("ready", ready, "say what DVC lacks here, if anything"),
         ("verdict", verdict.run, "say whether the outputs are the committed bits, and if not, what differs"),
         ("undo", undo.run, "bring parameters, dvc.lock and all outputs back to the last commit"),
     ):
         commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(action=action)
     return top
+
+
+def ready() -> int:
+    """0 where there is a commit that Git lets one read; otherwise `head` raises."""
+    head()
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,22 +81,40 @@ def uncached() -> bool:
     return any("not in cache" in outs.values() for outs in found)
 
 
+def head() -> str:
+    """Short name of the last commit.
+
+    Raises
+    ------
+    WorkspaceError
+        Where there is no repository or no commit, Git does not trust it, or this is not the folder it belongs to.
+    """
+    if not Path("dvc.yaml").is_file():
+        raise WorkspaceError("there is no dvc.yaml here: run from the top of the repository")
+    try:
+        return git("rev-parse", "--short", "HEAD")
+    except WorkspaceError as error:
+        if "dubious ownership" in str(error):
+            here = shlex.quote(str(Path.cwd()))
+            raise WorkspaceError(
+                "this folder is another user's, so Git does not trust it: clone it into one of yours, or "
+                f"git config --global --add safe.directory {here}"
+            ) from error
+        raise WorkspaceError(
+            "DVC needs a Git repository with a commit, and there is none here (a zip has none): clone it, or "
+            "git init && git add --all && git commit -m start"
+        ) from error
+
+
 def last_commit() -> tuple[str, dict[str, Any]]:
     """Short name of the last commit, and the stages of its dvc.lock.
 
     Raises
     ------
     WorkspaceError
-        Where there is no repository, no commit or no lock, or this is not the folder that they belong to.
+        Where there is no lock, or `head` finds no commit.
     """
-    if not Path("dvc.yaml").is_file():
-        raise WorkspaceError("there is no dvc.yaml here: run from the top of the repository")
-    try:
-        commit = git("rev-parse", "--short", "HEAD")
-    except WorkspaceError as error:
-        raise WorkspaceError(
-            "this is no Git repository with a commit (a zip?): clone it, or git init && git add --all && git commit"
-        ) from error
+    commit = head()
     lock = stages(committed(LOCK))
     if not lock:
         raise WorkspaceError(f"commit {commit} holds no readable {LOCK}, so no outputs to compare with")

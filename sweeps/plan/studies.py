@@ -17,7 +17,7 @@ import json
 import math
 import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -34,6 +34,7 @@ from pydantic import (
 
 from sweeps import naming
 from sweeps.errors import StudyError
+from sweeps.plan.pruning import Prune, Rule, by_name
 from sweeps.plan.spaces import Space, check_value, size
 from sweeps.settings import flatten, parse
 
@@ -272,6 +273,8 @@ class Study(_Model):
         given a copy. `copy` in the file.
     stop : Stop
         When to end early.
+    prune : Rule, optional
+        Which trials to stop early.
     """
 
     name: str
@@ -296,6 +299,7 @@ class Study(_Model):
     promote: dict[str, Value] = Field(default_factory=dict)
     copies: list[Annotated[str, AfterValidator(_inside)]] = Field(default_factory=list, alias="copy")
     stop: Stop = Stop()
+    prune: Annotated[Prune | None, BeforeValidator(by_name)] = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":
@@ -323,6 +327,19 @@ class Study(_Model):
         """Budget of each rung; a single None where nothing is halved."""
         return list(self.strategy.budgets) if self.halved else [None]
 
+    def pruned_by(self, rule: Rule) -> str | None:
+        """The table that a rule of pruning reads: the one it names, or the one of `curves` named as the objective."""
+        return rule.curve if rule.curve is not None or rule.over_members else self.named_curve
+
+    @property
+    def named_curve(self) -> str | None:
+        """The table of `curves` that is named after the objective's key."""
+        wanted = self.objective[0].key.split(".")
+        named = [
+            path for path in self.curves if list(PurePosixPath(path).with_suffix("").parts)[-len(wanted) :] == wanted
+        ]
+        return named[0] if len(named) == 1 else None
+
     def definition(self) -> dict[str, Any]:
         """All that decides what a trial is and means: the same definition, the same trials."""
         content = self.model_dump(mode="json")
@@ -332,6 +349,8 @@ class Study(_Model):
         if not isinstance(self.strategy, Halving):
             content["trials"] = self.trials is not None and isinstance(self.strategy, Grid)
         content["strategy"].pop("limit", None)
+        if self.prune is None:  # studies from before there was any are what they were
+            del content["prune"]
         # Trials are counted and drawn in the order in which parameters and points are written.
         content["space"] = list(content["space"].items())
         if isinstance(self.strategy, Points):
@@ -347,6 +366,7 @@ class Study(_Model):
 def _conflicts(study: Study) -> Iterator[str]:
     yield from _double(study)
     yield from _told_twice(study)
+    yield from _unprunable(study)
     endless = isinstance(study.strategy, Random | Quasirandom | Adaptive | Halving)
     if endless and study.trials is None:
         yield f"trials: missing, but {study.strategy.kind} has no end of its own"
@@ -369,6 +389,21 @@ def _conflicts(study: Study) -> Iterator[str]:
         yield "objective: two have the same key"
     if isinstance(study.strategy, Halving) and study.strategy.minimum > study.strategy.maximum:
         yield f"strategy.minimum: {study.strategy.minimum} lies above maximum {study.strategy.maximum}"
+
+
+def _unprunable(study: Study) -> Iterator[str]:
+    if study.prune is None:
+        return
+    if len(study.objective) > 1:
+        yield f"prune: by a single objective, but there are {len(study.objective)}"
+    if study.halved:
+        yield "prune: strategy halving stops trials itself, so leave prune out"
+    if study.prune.over_members and not study.average_over:
+        yield "prune: wilcoxon compares over folds or seeds, so it needs average_over"
+    if not study.prune.over_members and study.pruned_by(study.prune) is None:
+        yield f"prune.curve: missing, and none of curves is named as {study.objective[0].key}: name the table to read"
+    if study.timed:
+        yield "prune: a trial stopped early has no time of its own, so not with a time as the objective"
 
 
 def _told_twice(study: Study) -> Iterator[str]:
@@ -443,7 +478,7 @@ def load(path: str | Path) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        mistakes = [_explain(details, single) for details in error.errors()]
+        mistakes = [explain(details, single) for details in error.errors()]
         raise StudyError("\n".join(f"{path}: {line}" for text in mistakes for line in text.split("\n"))) from error
 
 
@@ -468,20 +503,22 @@ KINDS = {
 }
 
 
-def _explain(details: Mapping[str, Any], single: bool) -> str:
+def explain(details: Mapping[str, Any], single: bool = False) -> str:
+    """One of pydantic's errors in the words of a study file; `single`: the one objective is written without a list."""
     where, kind, context = _where(details["loc"], single), details["type"], details.get("ctx", {})
     if kind == "value_error":
         return f"{where}: {context['error']}".removeprefix(": ")
     plain = {
         "missing": "missing",
         "extra_forbidden": "unknown (a typing error?)",
-        "union_tag_not_found": "kind is missing",
+        "union_tag_not_found": f"{context.get('discriminator', '')} is missing".replace("'", ""),
         "too_short": "must not be empty",
     }
     if kind in plain:
         return f"{where}: {plain[kind]}"
     if kind == "union_tag_invalid":
-        return f"strategy: got {details['input'].get('kind')!r}, but there are {context['expected_tags']}"
+        name = details["input"].get(context["discriminator"].strip("'"))
+        return f"{where}: got {name!r}, but there are {context['expected_tags']}"
     if len(details["loc"]) == 2 and details["loc"][0] == "space" and kind == "model_type":
         rule = "a list of choices, or a mapping with low and high"
     elif kind in ("invalid_key", "string_type") and details["loc"][-1] in ("[key]", details["input"]):
@@ -490,6 +527,8 @@ def _explain(details: Mapping[str, Any], single: bool) -> str:
         rule = context["expected"]
     elif kind == "greater_than":
         rule = f"above {context['gt']:g}"
+    elif kind == "less_than":
+        rule = f"below {context['lt']:g}"
     elif kind == "greater_than_equal":
         rule = f"at least {context['ge']:g}"
     else:
@@ -500,6 +539,6 @@ def _explain(details: Mapping[str, Any], single: bool) -> str:
 def _where(place: tuple[int | str, ...], single: bool) -> str:
     """Dotted path of an entry as in the study file, which numbers no sole objective and names no strategy's kind."""
     parts = [str(part) for part in place if part != "[key]"]
-    if parts[:1] == ["strategy"] or (single and parts[:1] == ["objective"]):
+    if parts[:1] in (["strategy"], ["prune"]) or (single and parts[:1] == ["objective"]):
         del parts[1:2]
     return ".".join(parts)

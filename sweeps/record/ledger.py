@@ -8,10 +8,8 @@ A study that was run on several states of the code has a *campaign* for each, an
 and the commit. Trials of Optuna's are attempts here: a trial that is run again has the number it had before.
 """
 
-import contextlib
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from sweeps.errors import StudyError
 from sweeps.plan.spaces import label
 from sweeps.plan.strategies import Proposal
 from sweeps.plan.studies import OneAtATime, Points, Study
+from sweeps.quiet import quiet
 from sweeps.record.trials import Outcome, Trial
 
 FILE = "ledger.jsonl"
@@ -138,14 +137,6 @@ def _check(storage: JournalStorage) -> None:
                 raise TypeError(f"a trial of {name} has number {trial.index!r} and parameters {trial.params!r}")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without Optuna's warnings that something is experimental: its version is pinned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
 def _mend(path: Path) -> None:
     if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
@@ -224,8 +215,13 @@ class Campaign:
         self.storage.set_trial_user_attr(identity, f"experiment:{member}", outcome.kept())
 
     def report(self, identity: int, step: int, value: float) -> None:
-        """Keep the objective after a rung, as Optuna's intermediate value at that budget."""
+        """Keep the objective after a rung, or a point of the curve, as Optuna's intermediate value at that step."""
         self.storage.set_trial_intermediate_value(identity, step, value)
+
+    def stop(self, identity: int, stopped: Mapping[str, int], value: float) -> None:
+        """End a trial that a rule of pruning has stopped, by member after so many points of its curve."""
+        self.storage.set_trial_user_attr(identity, "stopped", dict(stopped))
+        self.finish(identity, "pruned", [value])
 
     def finish(self, identity: int, state: str, values: Sequence[float] | None, error: str | None = None) -> None:
         """End a trial: complete, pruned or failed."""
@@ -285,4 +281,5 @@ def _trial(frozen: FrozenTrial) -> Trial:
         ended=frozen.datetime_complete,
         notes=frozen.system_attrs,
         attempt=attributes["attempt"],
+        stopped=attributes.get("stopped", {}),
     )

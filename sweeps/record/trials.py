@@ -39,6 +39,8 @@ class Outcome:
         Steps and values of each table.
     node : str
         Where it ran, if on another machine.
+    stopped : bool
+        It was stopped from outside because the search had no more use for it: no error, and no experiment.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Outcome:
     metrics: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     node: str = ""
+    stopped: bool = False
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Outcome":
@@ -63,6 +66,8 @@ class Outcome:
         """What a ledger keeps of it: an interrupted job is run again, so that is no fact about the trial."""
         content = asdict(self)
         del content["interrupted"]
+        if not self.stopped:
+            del content["stopped"]
         return content
 
 
@@ -79,7 +84,7 @@ class Trial:
     params : dict
         Values of what the study varies.
     state : str
-        waiting, running, complete, pruned (did not climb to the last rung) or failed.
+        waiting, running, complete, pruned (did not climb to the last rung, or was stopped early) or failed.
     values : tuple of float or None
         The objectives, averaged over the experiments of its highest rung.
     label : str or None
@@ -94,6 +99,8 @@ class Trial:
         The strategy's.
     attempt : int
         How often it was begun anew, from 1.
+    stopped : dict of str to int
+        By member, after how many points of its curve a rule of pruning stopped it.
     """
 
     index: int
@@ -108,6 +115,7 @@ class Trial:
     ended: datetime | None
     notes: dict[str, Any]
     attempt: int
+    stopped: dict[str, int] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

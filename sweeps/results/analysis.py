@@ -19,7 +19,8 @@ from optuna.trial import TrialState, create_trial
 
 from sweeps.plan.spaces import Dimension
 from sweeps.plan.studies import OneAtATime, Points, Study
-from sweeps.record.ledger import Campaign, quiet
+from sweeps.quiet import quiet
+from sweeps.record.ledger import Campaign
 from sweeps.record.trials import Outcome, Trial, best_trials, outcomes, rungs
 from sweeps.wording import printable
 

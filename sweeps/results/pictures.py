@@ -33,7 +33,8 @@ from matplotlib.ticker import (
 from optuna.visualization import matplotlib as optuna_plots
 
 from sweeps.plan.studies import Study
-from sweeps.record.ledger import Campaign, quiet
+from sweeps.quiet import quiet
+from sweeps.record.ledger import Campaign
 from sweeps.record.trials import Trial
 from sweeps.results.analysis import MINOR, Analysis, evaluator, text
 

@@ -6,6 +6,7 @@ pipeline's code through Git, its data through the DVC remote, and hand over what
 (`sweeps.running.node`, `sweeps.running.handover`).
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -24,7 +25,7 @@ from sweeps.plan.studies import Study
 from sweeps.record.trials import Outcome
 from sweeps.repository import Repository, dvc_folder, git, parse_references, reference
 from sweeps.running.handover import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Exchange, persist
-from sweeps.running.node import check, work
+from sweeps.running.node import Board, check, work
 from sweeps.running.pool import PACKAGE, Context
 from sweeps.running.worker import ATTEMPTS, Job
 
@@ -94,7 +95,7 @@ class Cluster:
         self.ray = _connect(address.ray, self.jobs or self.study.jobs, self.study.threads)
         self.tasks: dict[Any, Job] = {}
         self.wanted: list[str] = []  # references that are still to be fetched
-        self.fetch_again = 0.0
+        self.fetch_again, self.asked = 0.0, 0.0
         self.looked, self.answered, self.nodes, self.room = 0.0, time.monotonic(), {}, 0
         try:
             self.head = _place(address.ray) or _place(self.ray.get_runtime_context().gcs_address)
@@ -110,6 +111,7 @@ class Cluster:
             max_calls=0,  # a process stays for the next job, with a GPU too
             scheduling_strategy="SPREAD",
         )(work)
+        self.board = self.ray.remote(Board).options(num_cpus=0).remote()
         nodes = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
         self.display.say(f"Ray: {nodes}, {self.count} trial{'s' * (self.count != 1)} at a time")
 
@@ -220,7 +222,7 @@ class Cluster:
     def submit(self, job: Job) -> None:
         """Hand a job to Ray."""
         job = replace(job, root="", clone="", cache="", log="", exchange=self.exchange)
-        self.tasks[self.task.options(name=job.name).remote(asdict(job))] = job
+        self.tasks[self.task.options(name=job.name).remote(asdict(job), self.board)] = job
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
         """Outcomes of jobs that ended, after at most so long; their experiments are here by then, or later."""
@@ -238,6 +240,19 @@ class Cluster:
             self._fetch()
         return outcomes
 
+    def news(self) -> dict[str, list[float]]:
+        """Curves that nodes have told of; none while the cluster does not answer."""
+        if time.monotonic() < self.asked + LOOK:
+            return {}
+        self.asked = time.monotonic()
+        with contextlib.suppress(self.ray.exceptions.RayError, ConnectionError):
+            return self.ray.get(self.board.take.remote(), timeout=ANSWER)
+        return {}
+
+    def stop(self, name: str) -> None:
+        """Have a job's node stop it, when it looks next."""
+        self.board.stop.remote(name)
+
     def _take(self, task: Any, job: Job) -> Outcome:
         try:
             outcome, log = self.ray.get(task)
@@ -249,7 +264,7 @@ class Cluster:
         logs = self.place / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         (logs / f"{job.name}.log").write_text(log, encoding="utf-8")
-        return Outcome(**outcome)
+        return Outcome.of(outcome)
 
     def _fetch(self) -> str | None:
         """Bring experiments here; those that cannot be had now are tried again with the next ones, and at the end."""

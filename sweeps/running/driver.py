@@ -29,11 +29,14 @@ from sweeps.record import campaigns
 from sweeps.record.ledger import FILE, Campaign, forms, open_ledger
 from sweeps.record.trials import Outcome, Trial, best_trials, members, rungs
 from sweeps.repository import Experiment, Repository
+from sweeps.running import now
 from sweeps.running.pool import Context, Pool, Workers
+from sweeps.running.stopping import Stopping
 from sweeps.running.worker import ATTEMPTS, Job, read
 
 LEAST_SPACE = 100 * 2**20
 TICK = 0.5
+SHOW, SHOWN = 1.0, 3  # seconds between the states written for whoever watches, and failures told there
 COPIED = "copied"
 
 
@@ -161,6 +164,13 @@ class Search:
         self.queue: deque[Task] = deque()
         self.running: dict[str, Task] = {}
         self.attempts: dict[str, int] = {}
+        self.stopping = Stopping(study, self.trials.values())
+        self.curves: dict[str, list[float]] = {}  # of experiments that run, so far
+        self.stopped: dict[int, dict[str, int]] = {}  # trials to be stopped: by member, after how many points
+        self.points: int | None = None  # of the longest curve so far
+        self.failures: list[str] = []
+        self.shown = 0.0
+        self.told: set[str] = set()  # experiments whose workers have been told so
         self.best: list[Trial] = []
         self.figures = Figures()
         self.limit = study.at_most(options.trials)
@@ -199,10 +209,57 @@ class Search:
         while self.queue and workers.idle > 0 and not self._reason_to_end():
             self._begin(self.queue.popleft(), workers)
         if self.running:
-            for outcome in workers.wait(TICK):
+            outcomes = workers.wait(TICK)
+            self._look(workers)
+            for outcome in outcomes:
                 self._take_in(self.running.pop(outcome.name), outcome)
         self.figures.jobs = workers.count
         self.display.refresh(self.figures)
+        if time.monotonic() > self.shown + SHOW:
+            self.shown = time.monotonic()
+            self._now().write(self.place)
+
+    def _now(self) -> now.Now:
+        """The state for whoever watches."""
+        running = []
+        for name, task in self.running.items():
+            began, params = self.figures.running[name]
+            curve = self.curves.get(name, [])
+            threshold = self.stopping.threshold(task.trial, task.member, len(curve)) if curve else None
+            when = time.time() - (time.monotonic() - began)
+            running.append(now.Experiment(name, params, when, curve, threshold))
+        figures = self.figures
+        return now.Now(
+            *(self.campaign.name, figures.done, figures.failed, figures.total, figures.best, figures.left()),
+            sign=self.study.objective[0].sign,
+            points=self.points,
+            running=running,
+            failures=self.failures[-SHOWN:],
+        )
+
+    def _look(self, workers: Workers) -> None:
+        """Read how far running experiments have come, and have those stopped that the study's rule says."""
+        for name, curve in workers.news().items():
+            if (task := self.running.get(name)) is not None:
+                self._note(task, curve)
+        for name, curve in self.curves.items():
+            task = self.running[name]
+            count = self.stopping.running(task.trial, task.member, curve)
+            if count is not None and task.trial not in self.stopped:
+                self.stopped[task.trial] = {task.member: count}
+                self.queue = deque(other for other in self.queue if other.trial != task.trial)
+        for name, task in self.running.items():
+            if (task.trial in self.stopped or self.trials[task.trial].finished) and name not in self.told:
+                self.told.add(name)
+                workers.stop(name)
+
+    def _note(self, task: Task, curve: list[float]) -> None:
+        """Keep a curve's new points, in the ledger too where the trial has this one curve."""
+        known = len(self.curves.get(task.name, ()))
+        self.curves[task.name] = curve
+        if len(list(members(self.study, task.rung))) == 1 and not self.study.halved:
+            for place in range(known, len(curve)):
+                self.campaign.report(self.trials[task.trial].identity, place + 1, curve[place])
 
     def _reason_to_end(self) -> str | None:
         failed = self.figures.failed
@@ -273,6 +330,8 @@ class Search:
         One that was run again later may not be among those that climb.
         """
         done = len(self._rungs(trial))
+        if self._pruned(trial):
+            return
         for rung in range(done):
             self._rung_done(trial, rung)
         if not done or (done < reached and trial.index in climbers(done)):
@@ -382,12 +441,18 @@ class Search:
             composed=self.resolved.composed,
             copies=study.copies,
             copied=str(self.place / COPIED),
-            curves=study.curves,
+            curves=list(dict.fromkeys([*study.curves, *filter(None, [self.stopping.file])])),
+            watched=self._watched,
             varied=self.resolved.varied,
             force=study.timed or bool(self.resolved.undeclared),
             threads=study.threads,
             seconds=stop.trial_minutes * 60 if stop.trial_minutes else None,
         )
+
+    @property
+    def _watched(self) -> str | None:
+        """The table that workers tell of: the rule's, or the one that stands for the objective."""
+        return self.stopping.file or self.study.named_curve or next(reversed(self.study.curves), None)
 
     def _taken_over(self, task: Task, job: Job) -> Outcome:
         """An experiment that is there already: pushed by a driver that did not live to write it down."""
@@ -405,6 +470,8 @@ class Search:
     def _take_in(self, task: Task, outcome: Outcome) -> None:
         """Write an outcome down, and end the trial if it was its last."""
         began, _ = self.figures.running.pop(task.name, (None, None))
+        live = self.curves.pop(task.name, [])
+        self.told.discard(task.name)
         if self.trials[task.trial].finished:  # another experiment of the trial has failed meanwhile
             return
         if outcome.interrupted and self.attempts[task.name] < ATTEMPTS:
@@ -413,21 +480,51 @@ class Search:
             return
         if began is not None and outcome.values is not None:
             self.figures.seconds.append(time.monotonic() - began)
+        if outcome.stopped:
+            outcome = self.stopping.cut(outcome, live, self.stopped[task.trial].get(task.member))
         trial = self.trials[task.trial]
         self.campaign.record(trial.identity, task.member, outcome)
         trial = self.trials[task.trial] = self.campaign.trial(trial.identity)
-        self._say_outcome(task, outcome)
-        if outcome.values is None:
+        if not outcome.stopped:
+            whole = outcome.curves.get(self._watched or "", ((), ()))[1]
+            self.points = max(self.points or 0, len(whole)) or None
+            self._say_outcome(task, outcome)
+        if outcome.values is None and not outcome.stopped:
             self._fail(trial, task, outcome.error)
-        elif len(self._rungs(trial)) > task.rung and not trial.finished:
+        elif not self._pruned(trial) and len(self._rungs(trial)) > task.rung:
             self._rung_done(trial, task.rung)
+        if self.study.prune:
+            self._conclude()
+
+    def _pruned(self, trial: Trial) -> bool:
+        """End a trial that the study's rule stops, by what has run of it; whether it has ended."""
+        stopped = self.stopped.get(trial.index) or self.stopping.found(trial)
+        if stopped and self.stopping.has_run(trial, stopped):
+            self.queue = deque(other for other in self.queue if other.trial != trial.index)
+            self._stop(trial, stopped)
+        return self.trials[trial.index].finished
+
+    def _conclude(self) -> None:
+        """Go on with trials that have run and only waited for others to end, which they are compared with."""
+        for trial in list(self.trials.values()):
+            if not trial.finished and not self._pruned(trial) and self._rungs(trial):
+                self._rung_done(trial, 0)
+
+    def _stop(self, trial: Trial, stopped: dict[str, int]) -> None:
+        value = self.stopping.value(trial, stopped)
+        self.campaign.stop(trial.identity, stopped, value)
+        trial = self.trials[trial.index] = self.campaign.trial(trial.identity)
+        self.stopping.end(trial)
+        self.figures.done += 1
+        places = ", ".join(f"after {count} points{member and f' of {member}'}" for member, count in stopped.items())
+        self.display.say(f"trial {trial.index}  stopped {places}: {value:.6g}  {progress.brief(trial.params)}")
 
     def _rung_done(self, trial: Trial, rung: int) -> None:
         reached = rungs(self.study, trial)[: rung + 1]
         budget = self.study.budgets[rung]
         if budget is not None:
             self.campaign.report(trial.identity, budget, reached[-1][0])
-        if rung == len(self.study.budgets) - 1:
+        if rung == len(self.study.budgets) - 1 and self.stopping.ready(trial):
             self._end(trial, "complete", list(reached[-1]))
 
     def _fail(self, trial: Trial, task: Task, error: str | None) -> None:
@@ -438,6 +535,7 @@ class Search:
     def _end(self, trial: Trial, state: str, values: list[float] | None, error: str | None = None) -> None:
         self.campaign.finish(trial.identity, state, values, error)
         self.trials[trial.index] = self.campaign.trial(trial.identity)
+        self.stopping.end(self.trials[trial.index])
         self.figures.done += state != "failed"
         self.figures.failed += state == "failed"
         if state == "complete":
@@ -455,6 +553,7 @@ class Search:
         if outcome.values is None:
             last = (outcome.error or "").strip().splitlines()[-1:] or ["no reason given"]
             self.display.say(f"{task.name}  failed: {last[0]}")
+            self.failures.append(f"{task.name}: {last[0]}")
             return
         if task.name in self.there:
             return

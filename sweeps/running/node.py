@@ -27,6 +27,7 @@ from sweeps.running.worker import Job, configure
 
 GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")  # where Ray says which to use
 LONGEST_LOG = 200_000
+TELL = 2.0  # seconds between messages about a curve
 PROBE = b"a node of a cluster can write here\n"  # an object by which a node shows that it can
 # Not a child of Ray's process, or Ray would end it too.
 GUARD = """
@@ -48,7 +49,30 @@ def _folder(exchange: Exchange) -> Path:
     return Path(home) / "sweeps" / hashlib.sha256(exchange.git.encode()).hexdigest()[:12]
 
 
-def work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
+class Board:
+    """Where nodes write how far their jobs have come, and the driver which are to stop: an actor of Ray's."""
+
+    def __init__(self) -> None:
+        self._curves: dict[str, list[float]] = {}
+        self._stop: set[str] = set()
+
+    def tell(self, name: str, curve: list[float] | None) -> bool:
+        """A job's curve, where it has grown; the answer is whether the job is to stop."""
+        if curve is not None:
+            self._curves[name] = curve
+        return name in self._stop
+
+    def take(self) -> dict[str, list[float]]:
+        """Curves that have grown."""
+        curves, self._curves = self._curves, {}
+        return curves
+
+    def stop(self, name: str) -> None:
+        """A job is to stop."""
+        self._stop.add(name)
+
+
+def work(content: dict[str, Any], board: Any) -> tuple[dict[str, Any], str]:
     """Run a job on this node: its outcome, and what DVC said."""
     import ray
 
@@ -61,8 +85,9 @@ def work(content: dict[str, Any]) -> tuple[dict[str, Any], str]:
     pool.submit(
         replace(job, root=str(folder / "repository"), cache=str(folder / "cache"), log=str(log), variables=variables)
     )
-    while not (outcomes := pool.wait(60)):
-        pass
+    while not (outcomes := pool.wait(TELL if job.watched else 60)):
+        if job.watched and ray.get(board.tell.remote(job.name, pool.news().get(job.name))):
+            pool.stop(job.name)
     node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:6]})"
     text = log.read_text(encoding="utf-8", errors="replace")[-LONGEST_LOG:] if log.exists() else ""
     shutil.rmtree(log.parent, ignore_errors=True)

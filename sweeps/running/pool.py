@@ -1,14 +1,16 @@
 """Workers: what a search asks of them, and those of this machine, processes with a clone each."""
 
+import contextlib
 import json
+import os
 import selectors
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeps.plan.studies import Study
 from sweeps.progress import Display
@@ -66,6 +68,12 @@ class Workers(Protocol):
     def wait(self, seconds: float) -> Sequence[Outcome]:
         """Outcomes of jobs that ended, after at most so long."""
 
+    def news(self) -> dict[str, list[float]]:
+        """The curve so far of each job whose watched table has grown since this was asked last, by the job's name."""
+
+    def stop(self, name: str) -> None:
+        """Have a running job stopped; its outcome says so, unless it has ended by itself meanwhile."""
+
     def close(self) -> None:
         """Stop whatever runs."""
 
@@ -75,6 +83,13 @@ class _Slot:
     clone: Path
     process: subprocess.Popen[bytes] | None = None
     job: Job | None = None
+    rest: bytes = b""  # of a line that is not whole yet
+
+    def lines(self) -> list[bytes] | None:
+        """Whole lines that the process has written; None if it has ended."""
+        chunk = os.read(self.process.stdout.fileno(), 1 << 20)
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        return lines if chunk else None
 
 
 class Pool:
@@ -92,6 +107,7 @@ class Pool:
         self.folder = folder
         self.selector = selectors.DefaultSelector()
         sweep(folder)
+        self._news: dict[str, list[float]] = {}
         self.slots = [_Slot(folder / f"worker-{index + 1}") for index in range(count)]
 
     @property
@@ -110,11 +126,7 @@ class Pool:
         slot.job = Job(**{**asdict(job), "clone": str(slot.clone)})
         if slot.process is None:
             self._start(slot)
-        try:
-            slot.process.stdin.write(json.dumps(asdict(slot.job)).encode() + b"\n")
-            slot.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died: its output says so next
+        self._tell(slot, asdict(slot.job))
 
     def _start(self, slot: _Slot) -> None:
         slot.clone.parent.mkdir(parents=True, exist_ok=True)
@@ -134,13 +146,32 @@ class Pool:
         outcomes = []
         for key, _ in self.selector.select(seconds):
             slot: _Slot = key.data
-            line = slot.process.stdout.readline()
-            if line.endswith(b"\n"):
-                slot.job = None
-                outcomes.append(Outcome.of(json.loads(line)))
-            else:
+            lines = slot.lines()
+            if lines is None:
                 outcomes += self._bury(slot)
+            for content in map(json.loads, lines or ()):
+                if "curve" in content:
+                    self._news[slot.job.name] = content["curve"]
+                else:
+                    slot.job = None
+                    outcomes.append(Outcome.of(content))
         return outcomes
+
+    def news(self) -> dict[str, list[float]]:
+        """Curves of watched tables that have grown."""
+        news, self._news = self._news, {}
+        return news
+
+    def stop(self, name: str) -> None:
+        """Tell a job's worker to stop it."""
+        for slot in self.slots:
+            if slot.job is not None and slot.job.name == name:
+                self._tell(slot, {"stop": name})
+
+    def _tell(self, slot: _Slot, content: Mapping[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has died: its output says so next
+            slot.process.stdin.write(json.dumps(content).encode() + b"\n")
+            slot.process.stdin.flush()
 
     def _bury(self, slot: _Slot) -> list[Outcome]:
         """Remove what a dead worker leaves."""
@@ -159,7 +190,7 @@ class Pool:
         slot.process.wait()
         slot.process.stdin.close()
         slot.process.stdout.close()
-        slot.process, slot.job = None, None
+        slot.process, slot.job, slot.rest = None, None, b""
 
     def close(self) -> None:
         """Stop all workers at once, with what they run, and remove their clones."""

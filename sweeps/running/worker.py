@@ -19,10 +19,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import psutil
 
@@ -95,6 +95,8 @@ class Job:
         File and key of each.
     metrics, curves : list of str
         Further metrics files and tables to be kept, where they exist.
+    watched : str or None
+        The table whose growth is told while the job runs.
     varied : list of str
         Stages that read a parameter the study varies: if one of them did not run, the time is not this trial's own.
     outputs : list of str
@@ -129,6 +131,7 @@ class Job:
     objectives: list[tuple[str, str]]
     metrics: list[str] = field(default_factory=list)
     curves: list[str] = field(default_factory=list)
+    watched: str | None = None
     varied: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     composed: str = ""
@@ -176,6 +179,10 @@ def run(job: Job, dvc: Runner) -> Outcome:
         status = dvc(job, ["exp", "run", "--name", job.name, *(["--force"] if job.force else [])])
         seconds = time.perf_counter() - begin
         commit = git(clone, "rev-parse", "--verify", "--quiet", ref, check=False)
+        if status == STOPPED:
+            shown = {file: found for file in job.curves if (found := so_far(clone / file)) is not None}
+            _remove(clone)
+            return Outcome(job.name, stopped=True, curves=shown)
         if status or not commit:
             raise StudyError(_reason(job, status) + (" (stop.trial_minutes)" if status == TIMED_OUT else ""))
         outcome = read(job, Repository(clone), commit)
@@ -186,8 +193,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
         else:
             git(clone, "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
     except Exception as error:  # whatever it is, it is this one experiment's
-        end_marked(clone, spare=os.getpid())
-        shutil.rmtree(clone, ignore_errors=True)
+        _remove(clone)
         text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
         return Outcome(
             job.name,
@@ -198,6 +204,21 @@ def run(job: Job, dvc: Runner) -> Outcome:
     ran = re.findall(r"^Running stage '([^']+)'", _text(job.log), re.MULTILINE)
     own = set(job.varied) <= set(ran) and bool(ran)
     return replace(outcome, seconds=round(seconds, 3) if own else None, stages=ran)
+
+
+def _remove(clone: Path) -> None:
+    """Remove a clone whatever state it is in, and end what still runs there."""
+    end_marked(clone, spare=os.getpid())
+    shutil.rmtree(clone, ignore_errors=True)
+
+
+def so_far(path: Path) -> tuple[list[float], list[float]] | None:
+    """A table that is being written, up to its last whole line; None where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return curve(path.name, text[: text.rfind("\n") + 1])
+    except (OSError, ValueError):  # a StudyError is one: what is not a table yet may become one
+        return None
 
 
 def prepare(job: Job, dvc: Runner) -> None:
@@ -349,10 +370,75 @@ def _reason(job: Job, status: int) -> str:
     return f"dvc was killed (exited with {status})" if status < 0 else f"dvc gave {status}"
 
 
-TIMED_OUT = 124
+TIMED_OUT, STOPPED = 124, 125
+LOOK = 0.5  # seconds between looks at the watched table
 
 
-def forked(job: Job, arguments: Sequence[str], alive: Callable[[], bool]) -> int:
+class Channel:
+    """What connects a worker with its driver: standard input and output.
+
+    Parameters
+    ----------
+    jobs : file
+        Standard input, unbuffered: lines of JSON. While a job runs, one may say that it is to be stopped.
+    answers : text file
+        Where outcomes go, and curves as they grow.
+    """
+
+    def __init__(self, jobs: BinaryIO, answers: TextIO) -> None:
+        self.jobs, self.answers = jobs, answers
+        self._looked, self._before = 0.0, None
+        self._table: Path | None = None
+
+    def next(self) -> Job | None:
+        """The next job; None where there is no driver any more. What was to stop one that has ended is passed over."""
+        while line := self.jobs.readline():
+            content = json.loads(line)
+            if "stop" not in content:
+                return Job.of(content)
+        return None
+
+    def answer(self, content: Mapping[str, Any]) -> None:
+        """Write a line."""
+        print(json.dumps(content), file=self.answers, flush=True)
+
+    def watch(self, table: Path | None) -> None:
+        """Tell of this table from now on; what it holds already is of another run."""
+        self._table, self._before = table, _signature(table)
+
+    def says(self, job: Job) -> str | None:
+        """What the driver wants: 'stop', or 'gone' where there is none any more; None after a moment of silence."""
+        readable, _, _ = select.select([self.jobs], [], [], POLL)
+        if readable:
+            line = self.jobs.readline()
+            if not line:
+                return "gone"
+            if json.loads(line).get("stop") == job.name:
+                return "stop"
+        if self._table is not None and time.monotonic() > self._looked + LOOK:
+            self._looked = time.monotonic()
+            self._tell()
+        return None
+
+    def _tell(self) -> None:
+        now = _signature(self._table)
+        if now is None or now == self._before:
+            return
+        self._before, found = now, so_far(self._table)
+        if found is not None and found[1]:
+            self.answer({"curve": found[1]})
+
+
+def _signature(path: Path | None) -> tuple[int, ...] | None:
+    """What changes with a file."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return found and (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def forked(job: Job, arguments: Sequence[str], channel: Channel) -> int:
     """A command of DVC's in a fork of this process, which has DVC imported.
 
     Parameters
@@ -361,15 +447,18 @@ def forked(job: Job, arguments: Sequence[str], alive: Callable[[], bool]) -> int
         Where, with which log and time limit.
     arguments : sequence of str
         What follows `dvc`.
-    alive : callable
-        Asked again and again; when it says no, all that was started is killed and this process ends.
+    channel : Channel
+        Asked again and again; when the driver is gone, all that was started is killed and this process ends.
 
     Returns
     -------
     int
-        Exit status; the negative number of a signal that ended it; `TIMED_OUT` if it took longer than allowed.
+        Exit status; the negative number of a signal that ended it; `TIMED_OUT` if it took longer than allowed;
+        `STOPPED` if the driver wanted that.
     """
     begin = time.perf_counter()
+    watched = job.watched and list(arguments[:2]) == ["exp", "run"]
+    channel.watch(Path(job.clone) / job.watched if watched else None)
     child = os.fork()
     if child == 0:
         _become_dvc(job, arguments)
@@ -377,14 +466,16 @@ def forked(job: Job, arguments: Sequence[str], alive: Callable[[], bool]) -> int
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if not alive():
+        wanted = channel.says(job)
+        if wanted == "gone":
             end_marked(Path(job.clone), spare=os.getpid())
             os._exit(1)
-        if job.seconds is not None and time.perf_counter() - begin > job.seconds:
+        late = job.seconds is not None and time.perf_counter() - begin > job.seconds
+        if wanted == "stop" or late:
             end_marked(Path(job.clone), spare=os.getpid())
             with contextlib.suppress(ChildProcessError):  # psutil has waited for it already
                 os.waitpid(child, 0)
-            return TIMED_OUT
+            return STOPPED if wanted == "stop" else TIMED_OUT
 
 
 def _become_dvc(job: Job, arguments: Sequence[str]) -> None:
@@ -448,19 +539,11 @@ def preload(modules: Iterable[str] = PRELOADED) -> None:
 def main() -> None:
     """Read jobs from standard input, one a line as JSON; answer each with its outcome; end with the input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to heed
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    channel = Channel(os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     preload()
-    jobs = os.fdopen(os.dup(0), "rb", buffering=0)
-
-    def alive() -> bool:
-        """Whether the driver still holds the other end; nothing else comes while a job runs."""
-        readable, _, _ = select.select([jobs], [], [], POLL)
-        return not readable
-
-    while line := jobs.readline():
-        outcome = run(Job.of(json.loads(line)), lambda job, arguments: forked(job, arguments, alive))
-        print(json.dumps(asdict(outcome)), file=answers, flush=True)
+    while job := channel.next():
+        channel.answer(asdict(run(job, lambda job, arguments: forked(job, arguments, channel))))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import argparse
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ def fill(place, page, claims=""):
     (place / "claims.yaml").write_text(claims or "{}", encoding="utf-8")
     paths = {"studies": place / "studies", "claims": place / "claims.yaml", "page": place / "page.md"}
     guide_tables.guide_tables(argparse.Namespace(**paths))
-    return (place / "page.md").read_text(encoding="utf-8")
+    text = (place / "page.md").read_text(encoding="utf-8")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(line) for line in table.splitlines()}) == 1  # columns stand below each other
+    return re.sub(r"-+:", "---:", re.sub(r" +", " ", text))
 
 
 def test_a_table_has_claimed_measured_and_best_possible_in_rising_order(tmp_path):
@@ -52,7 +56,7 @@ def test_a_table_has_claimed_measured_and_best_possible_in_rising_order(tmp_path
         "# Title",
         "<!-- table: noise -->",
         "| noise_std | claimed R² | measured R² | best possible | share of it |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+        "|---:|---:|---:|---:|---:|",
         "| 0.05 | > 0.50 | 0.540 ± 0.010 | 0.600 | 90% |",
         "| 0.2 | 0.10 | 0.300 ± 0.010 | 0.600 | 50% |",
         "",
@@ -173,7 +177,7 @@ def test_seconds_are_reckoned_for_every_window_and_put_beside_batches_of_64(tmp_
     text = fill(tmp_path, "<!-- table: batch-size -->\n<!-- end -->\n", "batch-size: {64: 18, 128: 15}")
     assert "| 64 | 18 | 2.00 ± 0.25 | 20 | 1.00 | 1.00 |" in text
     assert "| 128 | 15 | 1.50 ± 0.25 | 15 | 0.83 | 0.75 |" in text
-    assert "| 512 |  | 1.00 ± 0.25 | 10 |  | 0.50 |" in text
+    assert "| 512 | | 1.00 ± 0.25 | 10 | | 0.50 |" in text
 
 
 def test_splits_and_ensembles_have_tables_of_their_own(tmp_path):
@@ -182,7 +186,7 @@ def test_splits_and_ensembles_have_tables_of_their_own(tmp_path):
     write(tmp_path / "studies" / "guide-split", rows)
     text = fill(tmp_path, "<!-- table: split -->\n<!-- end -->\n", "split: {random: 0.081}")
     assert [line.split("|")[1:6] for line in text.splitlines()[3:5]] == [
-        [" block ", "  ", " 0.100 ± 0.020 ", " 0.300 ± 0.030 ", " 0.400 ± 0.010 "],
+        [" block ", " ", " 0.100 ± 0.020 ", " 0.300 ± 0.030 ", " 0.400 ± 0.010 "],
         [" random ", " 0.081 ", " 0.100 ± 0.020 ", " 0.300 ± 0.030 ", " 0.400 ± 0.010 "],
     ]
     scores = {f"{guide_tables.SCORES}:members.{name}": value for name, value in (("r2", 0.5), ("best_r2", 0.51))}

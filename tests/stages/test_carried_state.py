@@ -56,23 +56,23 @@ def test_windows_are_so_many_steps_of_so_many_samples(prepared):
 def test_a_network_with_a_carried_state_is_trained_and_says_what_it_is(prepared, conditioning, hop):
     prepared.set({"model": {"conditioning": conditioning, "hop": hop}})
     prepared.stage("prepare", *PATHS["prepare"])
-    model, facts, metrics = trained(prepared)
+    model, metadata, metrics = trained(prepared)
     assert (model.conditioning, model.hop, model.tones) == (conditioning, hop, 2)
-    assert facts["model"] == YAML(typ="safe").load(prepared.path / "params.yaml")["model"]
-    assert (facts["model"]["hidden_size"], facts["model"]["hop"]) == (8, hop)
-    assert facts["train"]["stateful"] is True
-    assert facts["sequence_length"] == 20 * hop
-    assert facts["summary"] == metrics
+    assert metadata.model.model_dump() == YAML(typ="safe").load(prepared.path / "params.yaml")["model"]
+    assert (metadata.model.hidden_size, metadata.model.hop) == (8, hop)
+    assert metadata.train.stateful is True
+    assert metadata.window_samples == 20 * hop
+    assert metadata.as_json()["summary"] == metrics
     assert 0 < metrics["validation"]["loss"] < 1
     assert len(prepared.read("metrics/train/plots/metrics/validation/loss.tsv").splitlines()) == 1 + 2  # epochs
     clock = json.loads(prepared.read("metrics/run.json"))["run"]
     assert clock["samples_per_second"] > 0
 
 
-def test_the_validation_loss_is_that_of_streams_through_the_held_out_stretch(prepared):
+def test_the_validation_loss_is_that_of_streams_through_the_held_out_segment(prepared):
     """One from the recording's start, scored from 280 on; and 64 that begin in the first 60 samples from there.
 
-    The tones repeat after 100 samples, but half the stretch is 60. One start is drawn from each 64th of them: it is one
+    The tones repeat after 100 samples, but half the segment is 60. One start is drawn from each 64th of them: it is one
     of two samples at most, and the loss lies between those of the better and of the worse of the two.
     """
     model, _, metrics = trained(prepared)

@@ -64,8 +64,8 @@ def test_every_family_is_trained_judged_and_a_filter(at, family, stateful):
     trained, judged, _ = run(at, model={"family": family}, train={"epochs": 6} | (CARRIED if stateful else {}))
     assert 0 < trained["validation"]["loss"] < 0.9 * 0.5  # that of an output of 0 is the tones' mean square, 0.5
     assert judged["test"]["r2"] < judged["limit"]["r2"] + 0.05
-    model, facts = models.load("models/model.safetensors")
-    assert facts["model"]["family"] == family
+    model, metadata = models.load("models/model.safetensors")
+    assert metadata.model.family == family
     assert trained["parameters"] == sum(weight.numel() for weight in model.parameters())
     rows = list(csv.DictReader(at.read("metrics/evaluate/comparison.csv").splitlines()))
     assert next(row["label"] for row in rows if row["name"] == "network") == FAMILIES[family].label
@@ -131,9 +131,9 @@ def trained(workspace, changes):
 
 def untrained():
     """Those it began with."""
-    _, facts = models.load("models/model.safetensors")
-    network = models.build(facts)
-    network.initialise(torch_generator(training.stream(facts["train"]["seed"], "weights"), torch.device("cpu")))
+    _, metadata = models.load("models/model.safetensors")
+    network = models.build(metadata)
+    network.initialise(torch_generator(training.seed_for(metadata.train.seed, "weights"), torch.device("cpu")))
     return network.state_dict()
 
 

@@ -290,5 +290,6 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(copy):
     text = shown.decode()
     assert "epoch 2/2" in text
     assert "validation" in text
-    assert "step/s" in text
+    assert " steps, " in text
+    assert "R2 " in text
     assert "kept epoch" in out

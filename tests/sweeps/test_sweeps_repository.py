@@ -27,6 +27,12 @@ def test_a_repository_is_found_from_within(tiny, tmp_path):
             Repository.around(folder)
 
 
+def test_a_repository_of_another_users_is_told(tiny, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(StudyError, match=r"is another user's, .*: git config --global --add safe\.directory FOLDER"):
+        Repository.around(tiny.path)
+
+
 def test_git_itself_may_be_missing(tiny, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(StudyError, match="git is not installed"):

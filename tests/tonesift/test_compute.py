@@ -19,7 +19,7 @@ def two_threads():
 
 
 def test_workers_restore_the_number_of_threads(two_threads):
-    with compute.workers(CPU, 4) as run:
+    with compute.parallel_map(CPU, 4) as run:
         assert torch.get_num_threads() == 1
         assert run(lambda item: (item, torch.get_num_threads()), [1, 2, 3]) == [(1, 1), (2, 1), (3, 1)]
     assert torch.get_num_threads() == 2
@@ -29,7 +29,7 @@ def test_workers_restore_the_number_of_threads(two_threads):
 @pytest.mark.parametrize("items", [0, 1, 2, 3, 7])
 def test_results_come_in_the_order_of_the_pieces(threads, items, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    with compute.workers(CPU, 3) as run:
+    with compute.parallel_map(CPU, 3) as run:
         assert run(lambda item: item * item, list(range(items))) == [item * item for item in range(items)]
 
 
@@ -43,7 +43,7 @@ def test_pieces_run_on_as_many_threads_as_there_is_work_and_cores_for(device, pi
             meeting.wait(timeout=30)  # broken unless so many are under way at once
         return threading.get_ident()
 
-    with compute.workers(device, pieces) as run:
+    with compute.parallel_map(device, pieces) as run:
         assert len(set(run(work, list(range(8))))) == expected
 
 
@@ -51,12 +51,12 @@ def test_an_error_in_a_worker_reaches_the_caller():
     def work(item):
         raise InputError(f"bad {item}")
 
-    with compute.workers(CPU, 2) as run, pytest.raises(InputError, match="bad 1"):
+    with compute.parallel_map(CPU, 2) as run, pytest.raises(InputError, match="bad 1"):
         run(work, [1, 2])
 
 
 def test_the_number_of_threads_is_restored_after_an_error_too(two_threads):
-    with pytest.raises(InputError, match="stop"), compute.workers(CPU, 2):
+    with pytest.raises(InputError, match="stop"), compute.parallel_map(CPU, 2):
         raise InputError("stop")
     assert torch.get_num_threads() == 2
 

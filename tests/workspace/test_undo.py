@@ -108,11 +108,21 @@ def test_an_output_that_was_changed_by_hand_is_seen(copy):
     assert model.read_bytes() == content
 
 
+def test_a_folder_that_git_does_not_trust_is_told(copy, monkeypatch):
+    assert command(copy, "ready").stdout == ""
+    monkeypatch.setitem(copy.environment, "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    told = command(copy, "ready", check=False)
+    assert told.returncode == 2
+    assert told.stderr.startswith("workspace: this folder is another user's, so Git does not trust it: clone it into")
+    assert "git config --global --add safe.directory " in told.stderr
+
+
 def test_without_git_or_a_committed_lock_a_line_says_so(copy, tmp_path):
     shutil.rmtree(copy.path / ".git")
-    told = command(copy, "verdict", check=False)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("workspace: this is no Git repository with a commit (a zip?): clone it, or git init")
+    for name in ("ready", "verdict", "undo"):
+        told = command(copy, name, check=False)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith("workspace: DVC needs a Git repository with a commit, and there is none here")
     copy.run("git", "init", "--quiet")
     (copy.path / "dvc.lock").unlink()
     copy.commit("no lock")

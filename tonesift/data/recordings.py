@@ -77,6 +77,12 @@ class Recordings:
         """Clean tones of one recording, shape (K, N), finite."""
         return self._finite(self._tones, index)
 
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mixtures (R, N) and clean tones (R, K, N) of all recordings."""
+        each = [(self.mixture(index), self.tones(index)) for index in range(self.count)]
+        mixture, tones = (np.stack(signals) for signals in zip(*each, strict=True))
+        return mixture, tones
+
     def _finite(self, dataset: h5py.Dataset, index: int) -> NDArray[np.float32]:
         try:
             values = dataset[index]
@@ -243,12 +249,9 @@ def draw_facts(data: params.Data, count: int, seed: int) -> Facts:
         phases, amplitudes = np.tile(data.phases, (count, 1)), np.tile(data.amplitudes, (count, 1))
         second_moment = float(np.mean(np.square(data.amplitudes)))
     else:
-        phases = np.stack([signals.draw_phases(signals.stream(seed, "phases", i), tones) for i in range(count)])
-        drawn = [
-            signals.draw_amplitudes(signals.stream(seed, "amplitudes", i), tones, *data.amplitude_range)
-            for i in range(count)
-        ]
-        amplitudes = np.stack(drawn)
+        sources = [[signals.random_generator(seed, what, i) for i in range(count)] for what in ("phases", "amplitudes")]
+        phases = np.stack([signals.draw_phases(source, tones) for source in sources[0]])
+        amplitudes = np.stack([signals.draw_amplitudes(source, tones, *data.amplitude_range) for source in sources[1]])
         second_moment = signals.uniform_second_moment(*data.amplitude_range)
     return Facts(
         sampling_rate=data.sampling_rate,
@@ -267,4 +270,4 @@ def make(data: params.Data, facts: Facts) -> Iterator[tuple[NDArray, NDArray]]:
     for index, (phases, amplitudes) in enumerate(zip(facts.phases, facts.amplitudes, strict=True)):
         each = zip(facts.frequencies, phases, amplitudes, strict=True)
         tones = np.stack([signals.sinusoid(f, data.sampling_rate, data.samples, phase, a) for f, phase, a in each])
-        yield signals.mix(tones, data.noise_std, signals.stream(facts.seed, "noise", index)), tones
+        yield signals.mix(tones, data.noise_std, signals.random_generator(facts.seed, "noise", index)), tones

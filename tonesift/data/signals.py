@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-STREAMS = {"noise": 0, "phases": 1, "amplitudes": 2}
+PURPOSES = {"noise": 0, "phases": 1, "amplitudes": 2}
 
 
-def stream(seed: int, purpose: str, recording: int) -> np.random.Generator:
+def random_generator(seed: int, purpose: str, recording: int) -> np.random.Generator:
     """Random numbers of their own for each purpose and recording, so that changing one leaves the others alone.
 
     Parameters
@@ -28,7 +28,7 @@ def stream(seed: int, purpose: str, recording: int) -> np.random.Generator:
     recording : int
         Index of the recording in its set.
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAMS[purpose], recording)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PURPOSES[purpose], recording)))
 
 
 def sinusoid(
@@ -113,7 +113,7 @@ def mix(tones: NDArray[np.float64], noise_std: float, generator: np.random.Gener
     noise_std : float
         Standard deviation of the noise; 0 for none.
     generator : numpy.random.Generator
-        Stream the noise is drawn from.
+        Source of the noise.
 
     Returns
     -------

@@ -1,15 +1,16 @@
 """Which windows train and which validate, and how the mixture is scaled: decided once, written down, never copied out.
 
-A window is `sequence_length` neighbouring samples; they start `step_size` samples apart. Overlapping windows share
-samples and noise, so a random split hands the training set's noise to the validation set. The default is therefore by
-contiguous block: validation takes one block of the recording (or whole recordings, where there are several), and
-windows that come within one window's length of it belong to neither part.
+A window is a segment as long as `prepare.sequence_length` steps; windows start `step_size` samples apart. Overlapping
+windows share samples and noise, so a random split hands the training set's noise to the validation set. The default is
+therefore by contiguous block: validation takes one block of the recording (or whole recordings, where there are
+several), and windows that come within one window's length of it belong to neither part.
 
-Windows are kept as runs (recording, first start, count): a contiguous part of an hour-long recording is one row, and
-even a random split stays proportional to the number of windows.
+Windows are kept run-length encoded, as rows (recording, first start, count): a contiguous part of an hour-long
+recording is one row, and even a random split stays proportional to the number of windows.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 
 from tonesift import params
 from tonesift.data.recordings import Recordings, created
+from tonesift.data.segments import Segment
 from tonesift.errors import InputError
 
 FORMAT = "tonesift windows"
 VERSION = 1
-Runs = NDArray[np.int64]  # (M, 3): recording, first start, count
+WindowRuns = NDArray[np.int64]  # (M, 3): recording, first start, count of windows
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Split:
     ----------
     train, validation : ndarray of int64, shape (M, 3)
         Runs of windows: recording, first start in samples, number of windows.
-    sequence_length, step_size : int
+    window_samples, step_size : int
         Samples in a window, and between the starts of neighbouring windows.
     center, scale : float
         The model is fed (mixture - center) / scale.
@@ -42,23 +44,23 @@ class Split:
         (R, N) of the recordings this was made for.
     """
 
-    train: Runs
-    validation: Runs
-    sequence_length: int
+    train: WindowRuns
+    validation: WindowRuns
+    window_samples: int
     step_size: int
     center: float
     scale: float
     shape: tuple[int, int]
 
 
-def starts(runs: Runs, step_size: int) -> NDArray[np.int64]:
+def starts(runs: WindowRuns, step_size: int) -> NDArray[np.int64]:
     """Recording and first sample of every window, shape (W, 2), in the order of the runs."""
     recordings, first, counts = runs.T
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.stack([np.repeat(recordings, counts), np.repeat(first, counts) + step_size * within], axis=1)
 
 
-def starts_anywhere(runs: Runs, step_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+def starts_anywhere(runs: WindowRuns, step_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """As `starts`, but each window begins anywhere after the one before: no sample outside of the runs is reached."""
     found = starts(runs, step_size)
     slack = np.full(len(found), step_size)
@@ -67,19 +69,19 @@ def starts_anywhere(runs: Runs, step_size: int, generator: np.random.Generator) 
     return found
 
 
-def count(runs: Runs) -> int:
+def count(runs: WindowRuns) -> int:
     """Number of windows in the runs."""
     return int(runs[:, 2].sum())
 
 
-def all_windows(recordings: int, samples: int, length: int, step: int) -> Runs:
+def all_windows(recordings: int, samples: int, length: int, step: int) -> WindowRuns:
     """Every window of every recording, as runs."""
     return _runs([(recording, 0, samples) for recording in range(recordings)], length, step)
 
 
 def split_blocks(
     recordings: int, samples: int, length: int, step: int, share: float, fold: tuple[int, int] | None = None
-) -> tuple[Runs, Runs]:
+) -> tuple[WindowRuns, WindowRuns]:
     """Split by contiguous block, with a gap of one window between the parts.
 
     Parameters
@@ -95,7 +97,7 @@ def split_blocks(
 
     Returns
     -------
-    train, validation : Runs
+    train, validation : WindowRuns
     """
     units = recordings if recordings > 1 else samples
     begin, end = _block(units, share, fold)
@@ -110,7 +112,7 @@ def split_blocks(
 
 def split_random(
     recordings: int, samples: int, length: int, step: int, share: float, generator: np.random.Generator
-) -> tuple[Runs, Runs]:
+) -> tuple[WindowRuns, WindowRuns]:
     """Split window by window at random: neighbours share all but `step` samples, so the parts leak into each other.
 
     Parameters and returns are those of `split_blocks`; `generator` draws which windows validate.
@@ -128,12 +130,12 @@ def _block(units: int, share: float, fold: tuple[int, int] | None) -> tuple[int,
     return (number - 1) * units // of, number * units // of
 
 
-def _runs(stretches: list[tuple[int, int, int]], length: int, step: int) -> Runs:
-    rows = [(recording, begin, (end - begin - length) // step + 1) for recording, begin, end in stretches]
+def _runs(segments: Sequence[tuple[int, int, int]], length: int, step: int) -> WindowRuns:
+    rows = [(recording, begin, (end - begin - length) // step + 1) for recording, begin, end in segments]
     return np.array([row for row in rows if row[2] > 0], dtype=np.int64).reshape(-1, 3)
 
 
-def _merge(windows: NDArray[np.int64], step: int) -> Runs:
+def _merge(windows: NDArray[np.int64], step: int) -> WindowRuns:
     """Runs of neighbouring windows, from their recordings and starts (W, 2) in ascending order."""
     follows = (np.diff(windows[:, 0]) == 0) & (np.diff(windows[:, 1]) == step)
     first = np.flatnonzero(np.concatenate([[True], ~follows])) if len(windows) else np.zeros(0, dtype=np.int64)
@@ -141,16 +143,16 @@ def _merge(windows: NDArray[np.int64], step: int) -> Runs:
     return np.column_stack([windows[first], counts]).astype(np.int64)
 
 
-def covered(runs: Runs, length: int, step: int) -> list[tuple[int, int, int]]:
-    """Stretches (recording, begin, end) of samples that windows of the runs cover, overlaps merged."""
-    stretches: list[tuple[int, int, int]] = []
+def covered(runs: WindowRuns, length: int, step: int) -> list[Segment]:
+    """What windows of the runs cover, overlaps merged."""
+    segments: list[Segment] = []
     for recording, first, number in runs.tolist():
         end = first + (number - 1) * step + length
-        if stretches and stretches[-1][0] == recording and first <= stretches[-1][2]:
-            stretches[-1] = (recording, stretches[-1][1], max(end, stretches[-1][2]))
+        if segments and segments[-1].recording == recording and first <= segments[-1].end:
+            segments[-1] = segments[-1]._replace(end=max(end, segments[-1].end))
         else:
-            stretches.append((recording, first, end))
-    return stretches
+            segments.append(Segment(recording, first, end))
+    return segments
 
 
 def fit_scaling(kind: str, parts: list[NDArray[np.float32]]) -> tuple[float, float]:
@@ -162,7 +164,7 @@ def fit_scaling(kind: str, parts: list[NDArray[np.float32]]) -> tuple[float, flo
         0 and 1; mean and standard deviation; middle and half the range, so that the result spans -1 to 1; median and
         interquartile range.
     parts : list of ndarray, shape (n,)
-        The mixture's stretches to fit on.
+        The mixture's segments to fit on.
 
     Returns
     -------
@@ -206,8 +208,16 @@ def write(path: str | Path, split: Split) -> None:
     with created(path, split.train.nbytes + split.validation.nbytes) as file:
         file.create_dataset("train", data=split.train, dtype="i8")
         file.create_dataset("validation", data=split.validation, dtype="i8")
-        facts = {name: value for name, value in vars(split).items() if name not in ("train", "validation")}
-        for name, value in {"format": FORMAT, "version": VERSION, **facts}.items():
+        attributes = {
+            "format": FORMAT,
+            "version": VERSION,
+            "sequence_length": split.window_samples,  # the file's word; in `params.yaml` it counts steps
+            "step_size": split.step_size,
+            "center": split.center,
+            "scale": split.scale,
+            "shape": split.shape,
+        }
+        for name, value in attributes.items():
             file.attrs[name] = value
 
 
@@ -237,7 +247,7 @@ def _split(file: h5py.File, attributes: dict) -> Split:
     return Split(
         train=file["train"][:],
         validation=file["validation"][:],
-        sequence_length=int(attributes["sequence_length"]),
+        window_samples=int(attributes["sequence_length"]),
         step_size=int(attributes["step_size"]),
         center=float(attributes["center"]),
         scale=float(attributes["scale"]),

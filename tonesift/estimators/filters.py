@@ -1,13 +1,23 @@
 """Classical filters which recover tones from a mixture, to set a learned one beside.
 
-All have one signature: ``filter(mixture, sampling_rate, frequencies, **facts)`` takes stretches (..., N) and gives the
-tones (..., K, N) at full amplitude. Time is the last axis and every leading index is a stretch of its own, which starts
+All have one signature: ``filter(mixture, sampling_rate, frequencies, **facts)`` takes segments (..., N) and gives the
+tones (..., K, N) at full amplitude. Time is the last axis and every leading index is a segment of its own, which starts
 without memory. So windows (W, 50) give a filter the context of a model whose state is reset every 50 samples, and one
-long stretch (1, N) gives it all the past.
+long segment (1, N) gives it all the past. What their arguments are is said here, once:
 
-Filters differ in what they are told, which `FILTERS` states for each: the fewer facts, the more widely it applies; the
+    mixture         array_like (..., N), segments of the mixture
+    sampling_rate   Hz
+    frequencies     array_like (K,), Hz, of the tones; to filters that know nothing only their number counts
+    noise_std       standard deviation of the mixture's noise, at least 0
+    second_moment   prior second moment E[A^2] of every amplitude, above 0
+    generator       source of random numbers
+
+Filters differ in what they know, which `FILTERS` states for each: the fewer facts, the more widely it applies; the
 more, the smaller its error. All are linear in the mixture, and none of the causal ones looks ahead. The one optimal
 estimator that is not linear needs the waveforms themselves and stands in `limits` as `posterior_mean`.
+
+A new filter is a function here and an entry in `FILTERS`, at the end of this file: tables, statistics, robustness,
+curves and the contract tests take it from there.
 
     for name, entry in FILTERS.items():
         estimate = separate(name, mixture, 1000.0, [1.0, 3.0], noise_std=0.1, second_moment=1.0, generator=generator)
@@ -29,7 +39,7 @@ from tonesift.estimators.kalman import kalman_updates, noise_variance_floored, o
 
 # Samples fitted at once by the least-squares filter: bounds its memory on long recordings.
 BLOCK_SAMPLES = 4096
-# Numbers held at once for a block of stretches: 32 MB of float64.
+# Numbers held at once for a block of segments: 32 MB of float64.
 BLOCK_NUMBERS = 2**22
 
 
@@ -40,22 +50,13 @@ BLOCK_NUMBERS = 2**22
 def mean(mixture: npt.ArrayLike, sampling_rate: float, frequencies: npt.ArrayLike) -> Array:
     """Answer with the mean of a tone, which is 0.
 
-    Parameters
-    ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz; only their number counts.
-
     Returns
     -------
     Array, shape (..., K, N)
         Zeros.
     """
-    stretches, tones = checked_mixture(mixture), len(checked_frequencies(frequencies, sampling_rate))
-    return np.zeros((*stretches.shape[:-1], tones, stretches.shape[-1]))
+    segments, tones = checked_mixture(mixture), len(checked_frequencies(frequencies, sampling_rate))
+    return np.zeros((*segments.shape[:-1], tones, segments.shape[-1]))
 
 
 def random(
@@ -68,23 +69,10 @@ def random(
 ) -> Array:
     """Answer with white Gaussian noise of a tone's power.
 
-    Parameters
-    ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz; only their number counts.
-    second_moment : float
-        Second moment E[A^2] of the amplitudes, above 0; the noise's variance is half of it.
-    generator : numpy.random.Generator
-        Source of the noise.
-
     Returns
     -------
     Array, shape (..., K, N)
-        Independent noise for every tone and sample.
+        Independent noise of variance E[A^2] / 2 for every tone and sample.
     """
     shape = mean(mixture, sampling_rate, frequencies).shape
     return np.sqrt(0.5 * checked_second_moment(second_moment)) * generator.standard_normal(shape)
@@ -92,15 +80,6 @@ def random(
 
 def persistence(mixture: npt.ArrayLike, sampling_rate: float, frequencies: npt.ArrayLike) -> Array:
     """Answer with the mixture's previous sample, for every tone.
-
-    Parameters
-    ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz; only their number counts.
 
     Returns
     -------
@@ -128,12 +107,6 @@ def bandpass(
 
     Parameters
     ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
     bandwidth : float
         Width of each pass-band between its -3 dB points in Hz, above 0. The filter settles in about its inverse.
     order : int
@@ -144,9 +117,9 @@ def bandpass(
     Array, shape (..., K, N)
         The tones, exact in amplitude and phase at the centre of each band once settled.
     """
-    stretches = checked_mixture(mixture)
+    segments = checked_mixture(mixture)
     banks = bandpass_sections(sampling_rate, frequencies, bandwidth=bandwidth, order=order)
-    return len(banks) * np.stack([signal.sosfilt(sections, stretches) for sections in banks], axis=-2)
+    return len(banks) * np.stack([signal.sosfilt(sections, segments) for sections in banks], axis=-2)
 
 
 def zero_phase_bandpass(
@@ -161,12 +134,6 @@ def zero_phase_bandpass(
 
     Parameters
     ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
     bandwidth : float
         Width of each pass-band of a single pass between its -3 dB points in Hz, above 0.
     order : int
@@ -180,7 +147,7 @@ def zero_phase_bandpass(
     Notes
     -----
     The gain is the square of one pass's and the phase shift 0 [1]_. Both passes start at rest, with zeros beyond both
-    ends for as long as the filter takes to settle. Reflecting the stretch at its ends, as `scipy.signal.sosfiltfilt`
+    ends for as long as the filter takes to settle. Reflecting the segment at its ends, as `scipy.signal.sosfiltfilt`
     does, turns a sinusoid's phase there and did worse: R^2 0.94 instead of 0.99 on 10 s of four tones 2 Hz apart.
 
     References
@@ -188,17 +155,17 @@ def zero_phase_bandpass(
     .. [1] F. Gustafsson, "Determining the initial states in forward-backward filtering", IEEE Transactions on Signal
            Processing 44(4), 1996, pages 988-992.
     """
-    stretches = checked_mixture(mixture)
+    segments = checked_mixture(mixture)
     banks = bandpass_sections(sampling_rate, frequencies, bandwidth=bandwidth, order=order)
-    rest = np.zeros((*stretches.shape[:-1], round(sampling_rate / bandwidth)))
-    extended = np.concatenate([stretches, rest], axis=-1)
-    passed = [_both_ways(sections, extended)[..., : stretches.shape[-1]] for sections in banks]
+    rest = np.zeros((*segments.shape[:-1], round(sampling_rate / bandwidth)))
+    extended = np.concatenate([segments, rest], axis=-1)
+    passed = [_both_ways(sections, extended)[..., : segments.shape[-1]] for sections in banks]
     return len(banks) * np.stack(passed, axis=-2)
 
 
-def _both_ways(sections: Array, stretches: Array) -> Array:
-    """Stretches (..., N) filtered forwards and then backwards, each time from rest."""
-    return signal.sosfilt(sections, signal.sosfilt(sections, stretches)[..., ::-1])[..., ::-1]
+def _both_ways(sections: Array, segments: Array) -> Array:
+    """Segments (..., N) filtered forwards and then backwards, each time from rest."""
+    return signal.sosfilt(sections, signal.sosfilt(sections, segments)[..., ::-1])[..., ::-1]
 
 
 def bandpass_sections(
@@ -265,14 +232,8 @@ def least_squares(
 
     Parameters
     ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
     window : int or None
-        Samples fitted at each position, at least 1, fewer while the stretch has not yet that many; None for all so far.
+        Samples fitted at each position, at least 1, fewer while the segment has not yet that many; None for all so far.
     cutoff : float
         Singular values of the fit below this fraction of the largest are dropped, from 1e-6 to 1. Large values keep
         noise down while few samples have been seen; small ones recover clean tones sooner.
@@ -290,34 +251,34 @@ def least_squares(
     Notes
     -----
     The columns are the sine and cosine of every tone. The solution is the one of minimum norm by truncated singular
-    value decomposition [1]_: a short stretch cannot tell slow tones apart, and without truncation the fit would
+    value decomposition [1]_: a short segment cannot tell slow tones apart, and without truncation the fit would
     magnify the noise without bound. The decomposition depends on the times alone. It is computed once for each
-    position, from the Gram matrix, and applied to all stretches.
+    position, from the Gram matrix, and applied to all segments.
 
     References
     ----------
     .. [1] G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th edition, 2013, section 5.5.
     """
-    stretches = checked_mixture(mixture)
+    segments = checked_mixture(mixture)
     if window is not None and window < 1:
         raise ValueError(f"window must be at least 1 sample, but got window={window}: pass None for all the past.")
     if not 1e-6 <= cutoff <= 1:
         raise ValueError(f"cutoff must lie from 1e-6 to 1, but got cutoff={cutoff}: 0.1 suits noise, 1e-6 suits none.")
-    samples = stretches.shape[-1]
+    samples = segments.shape[-1]
     waves = oscillators(frequencies, sampling_rate, samples)
-    flat = stretches.reshape(-1, samples)
+    flat = segments.reshape(-1, samples)
     fitted = [
         _readouts(gram, waves[part], cutoff) @ np.moveaxis(sums, 0, -1)
         for part, gram, sums in _normal_equations(waves.reshape(samples, -1), flat, window or samples)
     ]
     estimates = waves.shape[1] * np.concatenate(fitted)
-    return np.moveaxis(estimates, (0, 1), (-1, -2)).reshape(*stretches.shape[:-1], waves.shape[1], samples)
+    return np.moveaxis(estimates, (0, 1), (-1, -2)).reshape(*segments.shape[:-1], waves.shape[1], samples)
 
 
 def _normal_equations(rows: Array, flat: Array, window: int) -> Iterator[tuple[slice, Array, Array]]:
     """Yield blocks of n samples with the Gram matrices (n, J, J) and projections (B, n, J) of the last `window`.
 
-    Rows (N, J) are the regressors; each of the stretches (B, N) is projected on them.
+    Rows (N, J) are the regressors; each of the segments (B, N) is projected on them.
     """
     gram, sums = np.zeros((rows.shape[1], rows.shape[1])), np.zeros((len(flat), 1, rows.shape[1]))
     old_rows, old_flat = _delayed(rows, window, axis=0), _delayed(flat, window, axis=1)
@@ -363,16 +324,6 @@ def wiener(
 
     Parameters
     ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
-    noise_std : float
-        Standard deviation of the mixture's noise, at least 0.
-    second_moment : float
-        Prior second moment E[A^2] of every amplitude, above 0.
     order : int
         Samples used, the newest included, at least 1. Tones 2 Hz apart take about half a second to tell apart.
 
@@ -395,16 +346,16 @@ def wiener(
     ----------
     .. [1] S. M. Kay, "Fundamentals of Statistical Signal Processing: Estimation Theory", 1993, chapter 12.
     """
-    stretches = checked_mixture(mixture)
+    segments = checked_mixture(mixture)
     if order < 1:
         raise ValueError(f"order must be at least 1 sample, but got order={order}: count the samples to use.")
-    taps = min(order, stretches.shape[-1])
+    taps = min(order, segments.shape[-1])
     # The phase is uniform, so time may be counted backwards from the sample that is answered.
     waves = oscillators(frequencies, sampling_rate, taps)
     responses = _wiener_responses(waves, noise_variance_floored(noise_std, second_moment), second_moment)
-    estimates = np.stack([signal.lfilter(response, 1.0, stretches) for response in responses[-1]], axis=-2)
+    estimates = np.stack([signal.lfilter(response, 1.0, segments) for response in responses[-1]], axis=-2)
     for last in range(taps - 1):
-        estimates[..., last] = stretches[..., last::-1] @ responses[last][:, : last + 1].T
+        estimates[..., last] = segments[..., last::-1] @ responses[last][:, : last + 1].T
     return estimates
 
 
@@ -429,20 +380,7 @@ def kalman(
     noise_std: float,
     second_moment: float,
 ) -> Array:
-    """Track every tone's amplitude and phase with a Kalman filter from the start of the stretch.
-
-    Parameters
-    ----------
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
-    noise_std : float
-        Standard deviation of the mixture's noise, at least 0.
-    second_moment : float
-        Prior second moment E[A^2] of every amplitude, above 0.
+    """Track every tone's amplitude and phase with a Kalman filter from the start of the segment.
 
     Returns
     -------
@@ -453,17 +391,17 @@ def kalman(
     Notes
     -----
     The state ``(A_k cos(phi_k), A_k sin(phi_k))`` is constant, without process noise [1]_. The gains depend on the
-    times alone and serve all stretches.
+    times alone and serve all segments.
 
     References
     ----------
     .. [1] S. M. Kay, "Fundamentals of Statistical Signal Processing: Estimation Theory", 1993, chapter 13.
     """
-    stretches = checked_mixture(mixture)
-    samples = stretches.shape[-1]
+    segments = checked_mixture(mixture)
+    samples = segments.shape[-1]
     waves = oscillators(frequencies, sampling_rate, samples)
     tones = waves.shape[1]
-    flat = np.ascontiguousarray(stretches.reshape(-1, samples).T)
+    flat = np.ascontiguousarray(segments.reshape(-1, samples).T)
     state = np.zeros((flat.shape[1], 2 * tones))
     estimates = np.empty((samples, flat.shape[1], tones))
     for sample, (gain, _) in enumerate(kalman_updates(waves, noise_std, second_moment)):
@@ -471,11 +409,11 @@ def kalman(
         innovation = flat[sample] - state @ row / tones
         state += innovation[:, None] * gain
         estimates[sample] = (state * row).reshape(-1, tones, 2).sum(axis=-1)
-    return np.moveaxis(estimates, 0, -1).reshape(*stretches.shape[:-1], tones, samples)
+    return np.moveaxis(estimates, 0, -1).reshape(*segments.shape[:-1], tones, samples)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Registry
+# All of them
 
 
 @dataclass(frozen=True)
@@ -487,31 +425,37 @@ class Filter:
     label : str
         Name for tables and legends.
     function : callable
-        Takes a mixture, the sampling rate, the frequencies and the facts in `told` as keywords.
+        Takes a mixture, the sampling rate, the frequencies and the facts in `knows` as keywords.
     causal : bool
         Whether no answer depends on a later sample.
-    told : frozenset of str
-        Facts it must be told: "frequencies" beyond their number, "noise_std", "second_moment".
+    knows : frozenset of str
+        Facts it must be given: "frequencies" beyond their number, "noise_std", "second_moment".
+    drawn : bool
+        Whether its curve stands in the picture of R^2 against the context.
     """
 
     label: str
     function: Callable[..., Array]
     causal: bool
-    told: frozenset[str]
+    knows: frozenset[str]
+    drawn: bool = False
 
 
+NOTHING: frozenset[str] = frozenset()
+TONES = frozenset({"frequencies"})
+PRIOR = frozenset({"frequencies", "noise_std", "second_moment"})
+
+# From the plainest to the ablest: curves are drawn in the opposite order.
 FILTERS: Mapping[str, Filter] = MappingProxyType(
     {
-        "mean": Filter("mean", mean, True, frozenset()),
+        "mean": Filter("mean", mean, True, NOTHING),
         "random": Filter("white noise", random, True, frozenset({"second_moment"})),
-        "persistence": Filter("previous sample", persistence, True, frozenset()),
-        "bandpass": Filter("Butterworth band-pass", bandpass, True, frozenset({"frequencies"})),
-        "zero_phase_bandpass": Filter(
-            "zero-phase Butterworth (looks ahead)", zero_phase_bandpass, False, frozenset({"frequencies"})
-        ),
-        "least_squares": Filter("least-squares sinusoids", least_squares, True, frozenset({"frequencies"})),
-        "wiener": Filter("Wiener FIR", wiener, True, frozenset({"frequencies", "noise_std", "second_moment"})),
-        "kalman": Filter("Kalman", kalman, True, frozenset({"frequencies", "noise_std", "second_moment"})),
+        "persistence": Filter("previous sample", persistence, True, NOTHING, drawn=True),
+        "bandpass": Filter("Butterworth band-pass", bandpass, True, TONES, drawn=True),
+        "zero_phase_bandpass": Filter("zero-phase Butterworth (looks ahead)", zero_phase_bandpass, False, TONES),
+        "least_squares": Filter("least-squares sinusoids", least_squares, True, TONES, drawn=True),
+        "wiener": Filter("Wiener FIR", wiener, True, PRIOR),  # the same as Kalman for its first 500 samples
+        "kalman": Filter("Kalman", kalman, True, PRIOR, drawn=True),
     }
 )
 
@@ -526,24 +470,7 @@ def separate(
     second_moment: float,
     generator: np.random.Generator,
 ) -> Array:
-    """Apply the filter of that name with the facts it may be told and its default settings.
-
-    Parameters
-    ----------
-    name : str
-        Key of `FILTERS`.
-    mixture : array_like, shape (..., N)
-        Stretches of the mixture.
-    sampling_rate : float
-        Samples per second (Hz).
-    frequencies : array_like, shape (K,)
-        Frequencies of the tones in Hz.
-    noise_std : float
-        Standard deviation of the mixture's noise, at least 0.
-    second_moment : float
-        Prior second moment E[A^2] of every amplitude, above 0.
-    generator : numpy.random.Generator
-        Source of randomness for the one filter that needs it.
+    """Apply the filter of that name, a key of `FILTERS`, with the facts it may know and its default settings.
 
     Returns
     -------
@@ -558,7 +485,7 @@ def separate(
     if name not in FILTERS:
         raise ValueError(f"name must be one of {sorted(FILTERS)}, but got name={name!r}: choose one of them.")
     offered: dict[str, Any] = {"noise_std": noise_std, "second_moment": second_moment}
-    facts = {fact: value for fact, value in offered.items() if fact in FILTERS[name].told}
+    facts = {fact: value for fact, value in offered.items() if fact in FILTERS[name].knows}
     if name == "random":
         facts["generator"] = generator
     return FILTERS[name].function(mixture, sampling_rate, frequencies, **facts)

@@ -17,7 +17,7 @@ NOISE_FLOOR = 1e-6
 
 
 def oscillators(frequencies: npt.ArrayLike, sampling_rate: float, samples: int) -> Array:
-    """Sine and cosine of every tone, counted from the start of the stretch.
+    """Sine and cosine of every tone, counted from the start of the segment.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def oscillators(frequencies: npt.ArrayLike, sampling_rate: float, samples: int) 
     sampling_rate : float
         Samples per second (Hz).
     samples : int
-        Length T of the stretch.
+        Length T of the segment.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def oscillators(frequencies: npt.ArrayLike, sampling_rate: float, samples: int) 
 
 
 def kalman_updates(waves: Array, noise_std: float, second_moment: float) -> Iterator[tuple[Array, Array]]:
-    """Kalman gain and state covariance after each sample of a stretch; neither depends on the data.
+    """Kalman gain and state covariance after each sample of a segment; neither depends on the data.
 
     Parameters
     ----------

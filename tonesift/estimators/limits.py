@@ -2,16 +2,16 @@
 
 A score means little until it is set beside the best possible one. Two tasks have a best estimator that can be computed:
 
-- **fixed**: the waveforms are known and only the offset of the stretch within them is not. The posterior mean over
+- **fixed**: the waveforms are known and only the offset of the segment within them is not. The posterior mean over
   the offsets is optimal. Its error has no closed form, so it is averaged over simulated noise: 4000 draws take seconds
   and leave R^2 uncertain by about 0.001.
 - **general**: amplitudes and phases are random and only the frequencies are known. The Kalman filter is optimal among
   linear estimators. Its error is exact and costs microseconds a sample, but a non-linear estimator that exploits the
   shape of the amplitude prior could do slightly better.
 
-Every limit depends on how much of the stretch was read before each answer. That is the argument ``seen`` everywhere:
-``seen[t]`` counts the samples, from the start of the stretch, which are known when sample ``t`` is answered. A state
-which is reset every 50 samples is a stretch of 50; a state which is carried on is a long stretch.
+Every limit depends on how much of the segment was read before each answer. That is the argument ``seen`` everywhere:
+``seen[t]`` counts the samples, from the start of the segment, which are known when sample ``t`` is answered. A state
+which is reset every 50 samples is a segment of 50; a state which is carried on is a long segment.
 
     mse, _ = fixed_mse(tones, 0.1, causal(50), draws=4000, generator=np.random.default_rng(1))
     r2(mse, power=np.full(4, 0.5))
@@ -39,9 +39,9 @@ from tonesift.estimators.kalman import kalman_updates, oscillators
 PRUNE_LOG_RATIO = -45.0
 # Samples between two attempts to drop candidates.
 PRUNE_EVERY = 4
-# Numbers held at once for a block of stretches: 1 MB of float64, which stays in the processor's cache.
+# Numbers held at once for a block of segments: 1 MB of float64, which stays in the processor's cache.
 BLOCK_NUMBERS = 2**17
-# The noise of a simulated stretch is read once, sample by sample: it may be this many times longer than that.
+# The noise of a simulated segment is read once, sample by sample: it may be this many times longer than that.
 NOISE_SHARE = 16
 # Noise below this fraction of the amplitude is lost in double precision and is raised to it.
 OFFSET_NOISE_FLOOR = 1e-9
@@ -57,7 +57,7 @@ def causal(samples: int) -> Counts:
     Parameters
     ----------
     samples : int
-        Length T of the stretch, at least 1.
+        Length T of the segment, at least 1.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def hopped(samples: int, hop: int) -> Counts:
     Parameters
     ----------
     samples : int
-        Length T of the stretch, at least 1.
+        Length T of the segment, at least 1.
     hop : int
         Samples read at a time, at least 1; the last group may be shorter.
 
@@ -89,12 +89,12 @@ def hopped(samples: int, hop: int) -> Counts:
 
 
 def smoother(samples: int) -> Counts:
-    """Count what an estimator has seen that reads the whole stretch before its first answer.
+    """Count what an estimator has seen that reads the whole segment before its first answer.
 
     Parameters
     ----------
     samples : int
-        Length T of the stretch, at least 1.
+        Length T of the segment, at least 1.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def fixed_mse(
     generator: np.random.Generator,
     periodic: bool = True,
 ) -> tuple[Array, Array]:
-    """Mean squared error of the posterior mean when only the stretch's offset is unknown.
+    """Mean squared error of the posterior mean when only the segment's offset is unknown.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def fixed_mse(
     seen : array_like of int, shape (T,)
         Samples known when each sample is answered, from 0 to T.
     draws : int
-        Simulated stretches, an even number. The Monte Carlo error falls as ``1 / sqrt(draws)``.
+        Simulated segments, an even number. The Monte Carlo error falls as ``1 / sqrt(draws)``.
     generator : numpy.random.Generator
         Source of the simulated offsets and noise.
     periodic : bool
         Whether the tones repeat after N samples, so that all N offsets are candidates. Otherwise the candidates are
-        the offsets 0 to N - T at which the stretch lies within the recording.
+        the offsets 0 to N - T at which the segment lies within the recording.
 
     Returns
     -------
@@ -181,14 +181,14 @@ def fixed_mse(
 def posterior_mean(
     mixture: npt.ArrayLike, tones: npt.ArrayLike, noise_std: float, seen: npt.ArrayLike, *, periodic: bool = True
 ) -> Array:
-    """Estimate the tones from stretches of known waveforms at unknown offsets.
+    """Estimate the tones from segments of known waveforms at unknown offsets.
 
     It is the estimator whose error `fixed_mse` gives; no other has a smaller mean squared error on the fixed task.
 
     Parameters
     ----------
     mixture : array_like, shape (..., T)
-        Noisy stretches, each with an offset of its own.
+        Noisy segments, each with an offset of its own.
     tones : array_like, shape (K, N)
         Clean tones: one common period if `periodic`, otherwise a recording of at least T samples.
     noise_std : float
@@ -220,22 +220,22 @@ def posterior_mean(
     .. [1] S. M. Kay, "Fundamentals of Statistical Signal Processing: Estimation Theory", 1993, chapter 11.
     """
     counts = checked_seen(seen)
-    stretches = checked_mixture(mixture)
-    if stretches.shape[-1] != len(counts):
+    segments = checked_mixture(mixture)
+    if segments.shape[-1] != len(counts):
         raise ValueError(
             f"seen needs one count for each of the mixture's samples, but got {len(counts)} counts for "
-            f"{stretches.shape[-1]} samples: build it for the length of the stretches."
+            f"{segments.shape[-1]} samples: build it for the length of the segments."
         )
     track = _unrolled(tones, len(counts), periodic)
-    flat = stretches.reshape(-1, len(counts))
+    flat = segments.reshape(-1, len(counts))
     std = checked_noise(noise_std)
     blocks = min(len(flat), math.ceil(len(flat) * track.shape[1] / BLOCK_NUMBERS))
     estimates = [_block_means(block, track, std, counts) for block in np.array_split(flat, blocks)]
-    return np.concatenate(estimates).reshape(*stretches.shape[:-1], len(track), len(counts))
+    return np.concatenate(estimates).reshape(*segments.shape[:-1], len(track), len(counts))
 
 
 def _unrolled(tones: npt.ArrayLike, samples: int, periodic: bool) -> Array:
-    """Tones (K, O + T - 1) in which the stretch at offset o is the slice ``[o, o + T)``, for O offsets."""
+    """Tones (K, O + T - 1) in which the segment at offset o is the slice ``[o, o + T)``, for O offsets."""
     checked = np.asarray(tones, dtype=np.float64)
     if checked.ndim != 2 or not checked.size or not np.isfinite(checked).all():
         raise ValueError(
@@ -246,7 +246,7 @@ def _unrolled(tones: npt.ArrayLike, samples: int, periodic: bool) -> Array:
         return np.take(checked, np.arange(checked.shape[1] + samples - 1), axis=1, mode="wrap")
     if checked.shape[1] < samples:
         raise ValueError(
-            f"a recording must be as long as the stretch, but got {checked.shape[1]} samples for a stretch of "
+            f"a recording must be as long as the segment, but got {checked.shape[1]} samples for a segment of "
             f"{samples}: pass a longer recording or fewer counts in seen."
         )
     return checked
@@ -274,7 +274,7 @@ def _precision(track: Array, noise_std: float) -> float:
 def _simulated_variances(
     track: Array, noise_std: float, seen: Counts, truths: Counts, generator: np.random.Generator
 ) -> Iterator[tuple[int, Array]]:
-    """Simulate one stretch for each true offset; yield samples and their posterior variances (K, D)."""
+    """Simulate one segment for each true offset; yield samples and their posterior variances (K, D)."""
     mixture, precision = track.mean(axis=0), _precision(track, noise_std)
     noise = noise_std * generator.standard_normal((len(truths), int(seen.max())))
     candidates = np.tile(np.arange(track.shape[1] - len(seen) + 1), (len(truths), 1))
@@ -320,16 +320,16 @@ def _weighted_variances(track: Array, weights: Array, places: Counts) -> Array:
     return np.maximum(variances, 0.0)
 
 
-def _block_means(stretches: Array, track: Array, noise_std: float, seen: Counts) -> Array:
-    """Posterior means (W, K, T) for a block of stretches (W, T)."""
+def _block_means(segments: Array, track: Array, noise_std: float, seen: Counts) -> Array:
+    """Posterior means (W, K, T) for a block of segments (W, T)."""
     mixture, precision = track.mean(axis=0), _precision(track, noise_std)
     offsets = track.shape[1] - len(seen) + 1
-    log_weight = np.zeros((len(stretches), offsets))
-    means = np.empty((len(seen), len(stretches), len(track)))
+    log_weight = np.zeros((len(segments), offsets))
+    means = np.empty((len(seen), len(segments), len(track)))
     known = 0
     for count in np.unique(seen):
         for sample in range(known, count):
-            log_weight -= precision * (stretches[:, sample, None] - mixture[sample : sample + offsets]) ** 2
+            log_weight -= precision * (segments[:, sample, None] - mixture[sample : sample + offsets]) ** 2
         known = count
         weights = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)

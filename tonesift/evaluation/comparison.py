@@ -1,8 +1,8 @@
 """The network's figures beside the best possible and beside classical filters, given the same context and all the past.
 
 Three kinds of rows: the limit (what the best estimator reaches on average, computed from the task alone), and from
-`tonesift.examination.rivals` the posterior mean (that best estimator at work on these very recordings; fixed task only)
-and the classical filters.
+`tonesift.full_evaluation.rivals` the posterior mean (that best estimator at work on these very recordings; fixed task
+only) and the classical filters.
 One recording's noise moves every measured row up or down together by more than rows next to each other differ, so
 compare the network with the posterior mean on the same recordings, and with the limit in the long run.
 """
@@ -19,8 +19,7 @@ from tonesift.data.recordings import Facts
 from tonesift.estimators import limits
 from tonesift.evaluation.tables import cells
 
-LIMIT_NUMBERS = 2_000_000  # simulated stretches times candidate offsets: about a second
-CURVES = ("network", "limit", "kalman", "least_squares", "bandpass", "persistence")  # worth drawing
+LIMIT_NUMBERS = 2_000_000  # simulated segments times candidate offsets: about a second
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,24 @@ class Row:
         What it may read before it answers, in words.
     causal : bool
         Whether no answer depends on a later sample.
-    told : str
-        What it is told beforehand, in words.
+    knows : str
+        What it knows beforehand, in words; in tables the column `told`.
     mse : ndarray, shape (K, T)
-        Mean squared error of each tone at each position of a stretch.
+        Mean squared error of each tone at each position of a segment.
     hop : int
         Samples it reads before it answers about all of them: its latency.
+    drawn : bool
+        Whether its curve against the context is worth drawing.
     """
 
     name: str
     label: str
     context: str
     causal: bool
-    told: str
+    knows: str
     mse: NDArray[np.float64]
     hop: int = 1
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Task:
 def make_task(facts: Facts, samples: int) -> Task:
     """Task behind recordings of `samples` samples each.
 
-    The unknown of the fixed task is where in the tones' common period a stretch lies. Where that period is longer than
+    The unknown of the fixed task is where in the tones' common period a segment lies. Where that period is longer than
     the recordings, it is where in the recording.
     """
     if facts.task != "fixed":
@@ -95,8 +97,8 @@ def make_task(facts: Facts, samples: int) -> Task:
 def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean squared error (K, T) of the best estimator that has read `seen` (T,) samples at each answer.
 
-    Fixed task: the posterior mean over the offset, simulated with a stream of its own, to about 0.002 of R^2. General
-    task: the best linear one, exactly.
+    Fixed task: the posterior mean over the offset, simulated with random numbers of its own, to about 0.002 of R^2.
+    General task: the best linear one, exactly.
     """
     facts = task.facts
     if task.tones is None:
@@ -111,14 +113,14 @@ def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def limit_row(task: Task, samples: int, context: str, hop: int = 1) -> Row:
-    """The best possible on stretches of so many samples, read `hop` at a time, as a row."""
-    told = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
+    """The best possible on segments of so many samples, read `hop` at a time, as a row."""
+    knows = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
     mse = limit(task, limits.hopped(samples, hop))
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
-    return Row("limit", f"best possible{over}", context, causal=True, told=told, mse=mse, hop=hop)
+    return Row("limit", f"best possible{over}", context, True, knows, mse, hop, drawn=True)
 
 
-def scores(row: Row, task: Task) -> dict[str, Any]:
+def figures(row: Row, task: Task) -> dict[str, Any]:
     """R^2 and MSE over all tones, R^2 after the first second (nothing where there is no later), then each tone's."""
     power, later = task.power, row.mse[:, round(task.facts.sampling_rate) :]
     values = {"r2": float(limits.r2(row.mse, power)), "mse": float(row.mse.mean())}
@@ -139,16 +141,20 @@ def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:
             "label": row.label,
             "context": row.context,
             "causal": "yes" if row.causal else "no",
-            "told": row.told,
+            "told": row.knows,
             "hop": row.hop,
-            **scores(row, task),
+            **figures(row, task),
         }
         for row in ranked
     ]
 
 
 def curves(rows: list[Row], task: Task) -> dict[str, NDArray]:
-    """R^2 at each position of the first second, for those of `CURVES` that share the first row's context, by name."""
-    same = {row.name: row for row in rows if row.context == rows[0].context}
+    """R^2 at each position of the first second, by name, of those drawn that share the first row's context.
+
+    First come the network and the limit, then the filters, the ablest (the last of `filters.FILTERS`) in front.
+    """
+    drawn = [row for row in rows if row.drawn and row.context == rows[0].context]
     first = slice(0, round(task.facts.sampling_rate))
-    return {name: limits.r2(same[name].mse[:, first], task.power, axis=0) for name in CURVES if name in same}
+    ordered = [*drawn[:2], *reversed(drawn[2:])]
+    return {row.name: limits.r2(row.mse[:, first], task.power, axis=0) for row in ordered}

@@ -4,8 +4,8 @@
 shard's gradient is computed on a thread of its own, and the gradients are added in order, so that the result depends on
 the number of shards and not on the number of threads.
 
-What an epoch is, its caller says: every window once, or so many steps of streams whose state is carried on. Fresh noise
-can be added to the mixture whenever it is read, so that a network never meets the same noise twice.
+What an epoch is, `tonesift.learning.epochs` says. Fresh noise can be added to the mixture whenever it is read, so that
+a network never meets the same noise twice.
 
 The best epoch is the one of lowest validation loss; when `fit` ends the model holds that epoch's weights.
 """
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from tonesift.compute import Workers, workers
+from tonesift.compute import ParallelMap, parallel_map
 from tonesift.errors import InputError
-from tonesift.learning.sequences import Batch, Signals, read
+from tonesift.learning.batches import Batch, Signals, gather
 from tonesift.metrics import Tally, tally
 from tonesift.networks.base import DropoutMasks, State
 from tonesift.networks.model import Model, Network
 
-STREAMS = {"weights": 0, "order": 1, "dropout": 2, "noise": 3, "validation": 4, "gradient": 5}
+PURPOSES = {"weights": 0, "order": 1, "dropout": 2, "noise": 3, "validation": 4, "gradient": 5}
 NOISE_DECAY = 0.275  # power of the step by which gradient noise falls: its variance as in the paper, step^-0.55
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochResult:
     """What one epoch came to.
 
     Attributes
@@ -58,9 +58,9 @@ class Epoch:
     best: bool
 
 
-def stream(seed: int, purpose: str, part: int = 0) -> np.random.SeedSequence:
-    """Seed of its own for each purpose (a key of `STREAMS`) and part of it."""
-    return np.random.SeedSequence(seed, spawn_key=(STREAMS[purpose], part))
+def seed_for(seed: int, purpose: str, part: int = 0) -> np.random.SeedSequence:
+    """Seed of its own for each purpose (a key of `PURPOSES`) and part of it."""
+    return np.random.SeedSequence(seed, spawn_key=(PURPOSES[purpose], part))
 
 
 def make_optimizer(
@@ -169,15 +169,15 @@ class Step:
         Largest norm of the gradient.
     masks : list of DropoutMasks
         One for each shard; their number is the number of shards.
-    run : Workers
-        Map over shards, from `compute.workers`.
+    pmap : ParallelMap
+        Map over shards, from `compute.parallel_map`.
     noise_std : float
         Standard deviation of fresh noise on the scaled mixture.
     noises : list of numpy.random.Generator
         Where it comes from, one for each shard.
     precision : {'float32', 'bfloat16'}
         Of the network's arithmetic, its state included; weights and their updates are float32.
-    shake : GradientNoise, optional
+    gradient_noise : GradientNoise, optional
         What is added to each gradient.
     """
 
@@ -186,11 +186,11 @@ class Step:
     optimizer: torch.optim.Optimizer
     grad_clip: float | None
     masks: list[DropoutMasks]
-    run: Workers
+    pmap: ParallelMap
     noise_std: float = 0.0
     noises: list[np.random.Generator] = field(default_factory=list)
     precision: str = "float32"
-    shake: "GradientNoise | None" = None
+    gradient_noise: "GradientNoise | None" = None
 
     def __post_init__(self) -> None:
         self._states: list[State | None] = [None] * len(self.masks)
@@ -201,21 +201,21 @@ class Step:
         for parameter, value in zip(self.model.parameters(), gradient, strict=True):
             parameter.grad = value
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip or math.inf)
-        if self.shake is not None:
-            self.shake(self.model.parameters())
+        if self.gradient_noise is not None:
+            self.gradient_noise(self.model.parameters())
         self.optimizer.step()
         return seen, float(norm)
 
     def gradients(self, batch: Batch) -> tuple[Tally, list[Tensor]]:
         """Tally of a batch, and the gradient of its mean squared error for each parameter."""
-        elements = len(batch.first) * batch.steps * self.model.outputs
+        elements = len(batch.starts) * batch.steps * self.model.outputs
         shards = list(enumerate(batch.split(len(self.masks))))
-        done = self.run(lambda shard: self._shard(*shard, elements=elements), shards)
+        done = self.pmap(lambda shard: self._shard(*shard, elements=elements), shards)
         gradient = [sum(each[1:], start=each[0]) for each in zip(*(found for _, found in done), strict=True)]
         return sum((seen for seen, _ in done), Tally()), gradient
 
     def _shard(self, number: int, batch: Batch, elements: int) -> tuple[Tally, tuple[Tensor, ...]]:
-        frames, target = read(self.signals, batch, self.model)
+        frames, target = gather(self.signals, batch, self.model)
         if self.noise_std > 0:
             frames = frames + self._noise(number, frames)
         features = self.model.features(frames, torch.from_numpy(batch.wanted).to(frames.device))
@@ -223,7 +223,7 @@ class Step:
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output, after = self.model(features, before, self.masks[number])
         output = output.float()
-        loss = (output - target).square().sum() / elements
+        loss = (output - target).square().sum() / elements  # of the whole batch: shards' losses add up to its mean
         found = torch.autograd.grad(loss, list(self.model.parameters()))
         self._states[number] = [part.detach() for part in after]
         return tally(target.cpu().numpy(), output.detach().cpu().numpy()), found
@@ -275,7 +275,7 @@ def fit(
     model: Network,
     signals: Signals,
     batches: Callable[[np.random.Generator], Sequence[Batch]],
-    validate: Callable[[Model, Workers], Tally],
+    validate: Callable[[Model, ParallelMap], Tally],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
@@ -288,7 +288,7 @@ def fit(
     precision: str = "float32",
     gradient_noise: float = 0.0,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
-) -> Iterator[Epoch]:
+) -> Iterator[EpochResult]:
     """Train a model, epoch by epoch.
 
     Parameters
@@ -322,7 +322,7 @@ def fit(
 
     Yields
     ------
-    Epoch
+    EpochResult
 
     Raises
     ------
@@ -330,23 +330,23 @@ def fit(
         As soon as a loss is not finite.
     """
     device = signals.mixture.device
-    order = np.random.default_rng(stream(seed, "order"))
-    masks = [DropoutMasks(stream(seed, "dropout", shard), device) for shard in range(shards)]
-    noises = [np.random.Generator(np.random.SFC64(stream(seed, "noise", shard))) for shard in range(shards)]
+    order = np.random.default_rng(seed_for(seed, "order"))
+    masks = [DropoutMasks(seed_for(seed, "dropout", shard), device) for shard in range(shards)]
+    noises = [np.random.Generator(np.random.SFC64(seed_for(seed, "noise", shard))) for shard in range(shards)]
     best, weights, since = math.inf, _weights(model), 0
-    with workers(device, shards) as run:
-        shake = GradientNoise(gradient_noise, stream(seed, "gradient")) if gradient_noise else None
-        step = Step(model, signals, optimizer, grad_clip, masks, run, noise_std, noises, precision, shake)
+    with parallel_map(device, shards) as pmap:
+        added = GradientNoise(gradient_noise, seed_for(seed, "gradient")) if gradient_noise else None
+        step = Step(model, signals, optimizer, grad_clip, masks, pmap, noise_std, noises, precision, added)
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
             seen, norm = _epoch(step, schedule, batches(order), number, on_step)
-            checked = validate(model, run)
+            checked = validate(model, pmap)
             _check_finite(checked.mse, number)
-            since = 0 if checked.mse < best else since + 1
+            since = 0 if checked.mse < best else since + 1  # of equal losses the earlier epoch is kept
             if since == 0:
                 best, weights = checked.mse, _weights(model)
             schedule.epoch(checked.mse)
-            yield Epoch(number, seen, checked, rate, norm, best=since == 0)
+            yield EpochResult(number, seen, checked, rate, norm, best=since == 0)
             if since >= patience:
                 break
     model.load_state_dict(weights)

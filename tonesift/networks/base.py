@@ -1,4 +1,4 @@
-"""What families of networks are made of: a body, its state from step to step, dropout, and its stream in NumPy.
+"""What families of networks are made of: a body, its state from step to step, dropout, and its stepper in NumPy.
 
 A body reads features, a row for each sequence and step, and gives hidden values, from which a linear head makes the
 tones (`model`). Whatever a body remembers is its state: a list of tensors with the sequences in dimension 1,
@@ -148,11 +148,11 @@ class Body(nn.Module, ABC):
         """The parts that learn, from the input to the head, for learning rates that differ from layer to layer."""
 
     @abstractmethod
-    def stream(self, rows: int) -> "Stream":
+    def stepper(self, rows: int) -> "Stepper":
         """The same network, computed in NumPy a step at a time, for so many sequences."""
 
 
-class Stream(ABC):
+class Stepper(ABC):
     """A body computed in NumPy, a step at a time, because PyTorch's calls cost ten times the arithmetic.
 
     `step` reads `reads`, advances the state and leaves the hidden values in `output`.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tonesift.networks.base import array
-from tonesift.networks.recurrent import Recurrent, RecurrentStream
+from tonesift.networks.recurrent import Recurrent, RecurrentStepper
 
 HALF = np.float32(0.5)
 
@@ -25,13 +25,13 @@ class Body(Recurrent):
     kernel = staticmethod(torch.gru)
     memories: ClassVar[int] = 1
 
-    def stream(self, rows: int) -> "GRUStream":
+    def stepper(self, rows: int) -> "GRUStepper":
         """See `base.Body`."""
-        return GRUStream(self, rows)
+        return GRUStepper(self, rows)
 
 
 class _Layer(NamedTuple):
-    """What a layer of a stream reads and writes, all for (rows, ...); `output` is its state."""
+    """What a layer of a stepper reads and writes, all for (rows, ...); `output` is its state."""
 
     reads: NDArray[np.float32]
     weights: NDArray[np.float32]
@@ -44,8 +44,8 @@ class _Layer(NamedTuple):
     output: NDArray[np.float32]
 
 
-class GRUStream(RecurrentStream):
-    """Stacked GRU a step at a time; parameters as for `RecurrentStream`.
+class GRUStepper(RecurrentStepper):
+    """Stacked GRU a step at a time; parameters as for `RecurrentStepper`.
 
     Notes
     -----
@@ -64,7 +64,7 @@ class GRUStream(RecurrentStream):
         self.state = list(self.layer_outputs)
 
     def step(self) -> None:
-        """See `base.Stream`."""
+        """See `base.Stepper`."""
         dot, tanh, multiply, add, subtract = np.dot, np.tanh, np.multiply, np.add, np.subtract
         for number, layer in enumerate(self._layers):
             reads, weights, gates, sigmoids, reset, keep, own, candidate, output = layer

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tonesift.networks.base import array
-from tonesift.networks.recurrent import Recurrent, RecurrentStream
+from tonesift.networks.recurrent import Recurrent, RecurrentStepper
 
 HALF = np.float32(0.5)
 
@@ -25,13 +25,13 @@ class Body(Recurrent):
     kernel = staticmethod(torch.lstm)
     memories: ClassVar[int] = 2
 
-    def stream(self, rows: int) -> "LSTMStream":
+    def stepper(self, rows: int) -> "LSTMStepper":
         """See `base.Body`."""
-        return LSTMStream(self, rows)
+        return LSTMStepper(self, rows)
 
 
 class _Layer(NamedTuple):
-    """What a layer of a stream reads and writes, all for (rows, ...); `cell` and `output` are its state."""
+    """What a layer of a stepper reads and writes, all for (rows, ...); `cell` and `output` are its state."""
 
     reads: NDArray[np.float32]
     weights: NDArray[np.float32]
@@ -45,8 +45,8 @@ class _Layer(NamedTuple):
     output: NDArray[np.float32]
 
 
-class LSTMStream(RecurrentStream):
-    """Stacked LSTM a step at a time; parameters as for `RecurrentStream`.
+class LSTMStepper(RecurrentStepper):
+    """Stacked LSTM a step at a time; parameters as for `RecurrentStepper`.
 
     Notes
     -----
@@ -65,7 +65,7 @@ class LSTMStream(RecurrentStream):
         self.state = [part for layer in self._layers for part in (layer.output, layer.cell)]
 
     def step(self) -> None:
-        """See `Stream`."""
+        """See `Stepper`."""
         dot, tanh, multiply, add = np.dot, np.tanh, np.multiply, np.add
         for number, layer in enumerate(self._layers):
             reads, weights, gates, sigmoids, enter, forget, leave, candidate, cell, output = layer

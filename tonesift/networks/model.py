@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
+from tonesift.metadata import Metadata, read_metadata
 from tonesift.networks.base import Body, DropoutMasks, Linear, State, draw_uniform
 
 FORMAT = "tonesift model"
@@ -82,7 +83,7 @@ class Network(nn.Module):
 
     @property
     def examples(self) -> int:
-        """Examples that a stretch of the mixture makes: one for each tone, or one for all of them."""
+        """Examples that a segment of the mixture makes: one for each tone, or one for all of them."""
         return self.tones if self.selects else 1
 
     @property
@@ -176,15 +177,15 @@ def count(model: Model) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def build(facts: dict[str, Any]) -> Model:
-    """Network, or ensemble, of a model file's facts, its weights not set."""
-    count = facts["train"]["ensemble"]
-    networks = [Network(len(facts["frequencies"]), **facts["model"]) for _ in range(count)]
+def build(metadata: Metadata) -> Model:
+    """Network, or ensemble, as a model file describes it, its weights not set."""
+    count = metadata.train.ensemble
+    networks = [Network(len(metadata.frequencies), **metadata.model.model_dump()) for _ in range(count)]
     return networks[0] if count == 1 else Ensemble(networks)
 
 
-def save(path: str | Path, model: Model, facts: dict[str, Any]) -> str:
-    """Write weights and facts to a safetensors file, replaced only once the new one is whole.
+def save(path: str | Path, model: Model, metadata: Metadata) -> str:
+    """Write weights and metadata to a safetensors file, replaced only once the new one is whole.
 
     Parameters
     ----------
@@ -192,16 +193,15 @@ def save(path: str | Path, model: Model, facts: dict[str, Any]) -> str:
         File to write.
     model : Network or Ensemble
         Its weights are stored as they are, in float32.
-    facts : dict
-        JSON-ready configuration and sampling facts, with at least `frequencies` (Hz), `model` (keyword arguments of
-        Network but for `tones`) and `train.ensemble` (networks averaged).
+    metadata : Metadata
+        What is said of it.
 
     Returns
     -------
     str
         The file's `digest`.
     """
-    content = {"format": FORMAT, "version": VERSION, **facts}
+    content = {"format": FORMAT, "version": VERSION, **metadata.as_json()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as aside:
         try:
@@ -217,8 +217,8 @@ def digest(path: str | Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()[:12]
 
 
-def load(path: str | Path) -> tuple[Model, dict[str, Any]]:
-    """Read a model file: the network, ready to use on the CPU, and its facts.
+def load(path: str | Path) -> tuple[Model, Metadata]:
+    """Read a model file: the network, ready to use on the CPU, and what is said of it.
 
     Raises
     ------
@@ -231,15 +231,16 @@ def load(path: str | Path) -> tuple[Model, dict[str, Any]]:
         raise InputError(f"{path}: no such file: {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("tonesift", "{}"))
+            content = json.loads((file.metadata() or {}).get("tonesift", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]}): {remedy}") from error
-    if facts.get("format") != FORMAT or facts.get("version") != VERSION:
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise InputError(f"{path}: not a tonesift model of version {VERSION}: {remedy}")
+    metadata = read_metadata(content, path, remedy)
+    model = build(metadata)
     try:
-        model = build(facts)
         model.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except RuntimeError as error:
         raise InputError(f"{path}: its weights and its own configuration do not fit: {remedy}") from error
-    return model, facts
+    return model, metadata

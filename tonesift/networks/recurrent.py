@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tonesift.networks.base import Body, DropoutMasks, State, Stream, draw_uniform, dropped, normaliser
+from tonesift.networks.base import Body, DropoutMasks, State, Stepper, draw_uniform, dropped, normaliser
 
 PARTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
@@ -106,7 +106,7 @@ class Recurrent(Body):
         return output, tuple(reached) if self.memories > 1 else reached[0]
 
 
-class RecurrentStream(Stream):
+class RecurrentStepper(Stepper):
     """Stacked recurrent layers a step at a time: memory laid out for one matrix product a layer.
 
     Parameters

@@ -23,7 +23,7 @@ from tonesift.networks.base import (
     DropoutMasks,
     Linear,
     State,
-    Stream,
+    Stepper,
     draw_uniform,
     dropped,
     normaliser,
@@ -184,9 +184,9 @@ class Body(base.Body):
             after += reached
         return hidden, after
 
-    def stream(self, rows: int) -> "TCNStream":
+    def stepper(self, rows: int) -> "TCNStepper":
         """See `base.Body`."""
-        return TCNStream(self, rows)
+        return TCNStepper(self, rows)
 
 
 class _Taps(NamedTuple):
@@ -199,7 +199,7 @@ class _Taps(NamedTuple):
 
 
 class _Layer:
-    """What a convolution of a stream reads and writes.
+    """What a convolution of a stepper reads and writes.
 
     Notes
     -----
@@ -219,7 +219,7 @@ class _Layer:
 
 
 class _Block:
-    """What a block of a stream reads and writes."""
+    """What a block of a stepper reads and writes."""
 
     def __init__(self, block: Block, rows: int) -> None:
         first, second = block.convolutions
@@ -232,7 +232,7 @@ class _Block:
         self.norms = [normaliser(norm, both, both) for norm, both in zip(block.norms or (), sums, strict=False)]
 
 
-class TCNStream(Stream):
+class TCNStepper(Stepper):
     """Stacked blocks a step at a time.
 
     Parameters
@@ -257,7 +257,7 @@ class TCNStream(Stream):
         self.state = [self._step, *(layer.inputs for block in self._blocks for layer in (block.first, block.second))]
 
     def step(self) -> None:
-        """See `base.Stream`."""
+        """See `base.Stepper`."""
         dot, maximum, add, copyto = np.dot, np.maximum, np.add, np.copyto
         step = self._step.item()
         entering, lowest = self.reads, LOWEST  # features are read as they are, a block's output through its ReLU

@@ -22,7 +22,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from tonesift.errors import InputError
 from tonesift.networks import base
-from tonesift.networks.base import DropoutMasks, Linear, State, Stream, array, draw_uniform, dropped, with_bias
+from tonesift.networks.base import DropoutMasks, Linear, State, Stepper, array, draw_uniform, dropped, with_bias
 
 FEWEST_QUERIES = 32  # steps that attend in one call, if there are so many: with a short context, calls cost the most
 SLOWEST_TURN = 10_000  # rotary: steps in which the slowest pair would turn by 1 rad, were there one more pair
@@ -251,9 +251,9 @@ class Body(base.Body):
             after += memory
         return self.norm(hidden), after
 
-    def stream(self, rows: int) -> "TransformerStream":
+    def stepper(self, rows: int) -> "TransformerStepper":
         """See `base.Body`."""
-        return TransformerStream(self, rows)
+        return TransformerStepper(self, rows)
 
 
 def _check(model_dim: int, num_heads: int, positions: str) -> None:
@@ -269,7 +269,7 @@ def _check(model_dim: int, num_heads: int, positions: str) -> None:
 
 
 class _Layer(NamedTuple):
-    """Weights of a stream's layer, each bias in the last row, and what it remembers."""
+    """Weights of a stepper's layer, each bias in the last row, and what it remembers."""
 
     entering: NDArray[np.float32]
     leaving: NDArray[np.float32]
@@ -280,7 +280,7 @@ class _Layer(NamedTuple):
     values: NDArray[np.float32]  # (rows, heads, context, size + 1), the last column 1
 
 
-class TransformerStream(Stream):
+class TransformerStepper(Stepper):
     """Blocks of attention a step at a time: keys and values in rings of `context` steps.
 
     Parameters
@@ -331,7 +331,7 @@ class TransformerStream(Stream):
             self.state.insert(1, self._angles)
 
     def step(self) -> None:
-        """See `base.Stream`."""
+        """See `base.Stepper`."""
         np.dot(self._entering, self._embedding, self._hidden)
         slot, filled = self._advance()
         for layer in self._layers:

@@ -1,7 +1,7 @@
 """The model card: what the network is, what it was trained on, how well it does, and where it must not be used.
 
-Markdown for the model's folder, made from the model file's own facts and from the evaluation's tables, so that no
-figure in it is typed by hand. Equal facts give equal text; it holds no time stamp.
+Markdown for the model's folder, made from the model file's metadata and from the evaluation's tables, so that no
+figure in it is typed by hand. Equal metadata give equal text; it holds no time stamp.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 from typing import Any
 
-from tonesift.errors import InputError
+from tabulate import tabulate
+
+from tonesift import params
 from tonesift.families import FAMILIES
+from tonesift.metadata import Metadata
 
 Row = Mapping[str, Any]
-NEEDED = ("frequencies", "sampling_rate", "noise_std", "task", "sequence_length", "model", "train", "build", "summary")
 NONE = "–"  # in cells without a figure
 SPECIAL = "\\`*_{}[]<>|#~"
 
@@ -32,7 +34,7 @@ Or on files: `python -m tonesift filter INPUT --model $path -o OUTPUT`.""")
 
 
 def render(
-    facts: Mapping[str, Any],
+    metadata: Metadata,
     rows: Sequence[Row],
     comparison: Sequence[Row],
     *,
@@ -43,8 +45,8 @@ def render(
 
     Parameters
     ----------
-    facts : mapping
-        The model file's own, as `tonesift.networks.model.load` gives them.
+    metadata : Metadata
+        The model file's own.
     rows : sequence of mapping
         Rows of `tones.csv`, all tones first; empty if the model was not judged yet.
     comparison : sequence of mapping
@@ -53,81 +55,70 @@ def render(
         Where the model file is, from the top of the repository.
     digest : str, optional
         First digits of its MD5, by which `dvc.lock` names it.
-
-    Raises
-    ------
-    InputError
-        If a fact is missing.
     """
-    missing = [name for name in NEEDED if name not in facts]
-    if missing:
-        raise InputError(f"{path}: its metadata has no {', '.join(missing)}: train it anew with `dvc repro train`")
     sections = [
-        [_title(facts), *_what(facts, path, digest)],
-        ["## Data it was trained on", *_data(facts)],
-        ["## Training", *_training(facts)],
-        ["## Figures", *_figures(facts, rows, comparison)] if rows or comparison else [],
-        ["## Limits of use", *_limits(facts)],
-        ["## How to use it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(facts))],
+        [_title(metadata), *_what(metadata, path, digest)],
+        ["## Data it was trained on", *_data(metadata)],
+        ["## Training", *_training(metadata)],
+        ["## Figures", *_figures(metadata, rows, comparison)] if rows or comparison else [],
+        ["## Limits of use", *_limits(metadata)],
+        ["## How to use it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(metadata))],
         ["## Licence", "MIT, as the rest of the repository; see the file `LICENSE` at its top."],
     ]
     return "\n\n".join(block for section in sections for block in section) + "\n"
 
 
-def _what(facts: Mapping[str, Any], path: str, digest: str | None) -> list[str]:
-    network, count, whole = facts["model"], facts["train"]["ensemble"], facts["summary"]["parameters"]
+def _what(metadata: Metadata, path: str, digest: str | None) -> list[str]:
+    network, count, whole = metadata.model, metadata.train.ensemble, metadata.summary.parameters
     named = f", MD5 `{digest}…`" if digest else ""
     several = f"The mean of {count} networks, trained from as many seeds. Each has " if count > 1 else ""
-    latency = network["hop"] if not network["bidirectional"] else facts["sequence_length"]
-    reads = "forwards only" if not network["bidirectional"] else "each window both ways, so it is not causal"
+    reads = "forwards only" if metadata.causal else "each window both ways, so it is not causal"
     return [
-        f"{several}{_shape(network)}, dropout {network['dropout']:g} behind each, a linear head: {whole:,} parameters"
-        f"{' together' if several else ''}, in float32. {_step(facts)} It reads {reads}, with a latency of "
-        f"{_samples(latency)} ({_duration(facts, latency)}).",
+        f"{several}{_shape(network)}, dropout {network.dropout:g} behind each, a linear head: {whole:,} parameters"
+        f"{' together' if several else ''}, in float32. {_step(metadata)} It reads {reads}, with a latency of "
+        f"{_samples(metadata.latency)} ({_duration(metadata, metadata.latency)}).",
         f"File: `{path}` (safetensors, runs no code when loaded{named}); everything said here about data and training "
         "is in its metadata.",
     ]
 
 
-def _shape(network: Mapping[str, Any]) -> str:
+def _shape(network: params.Model) -> str:
     """The network's layers, in words."""
-    label, layers = FAMILIES[network["family"]].label, network["num_layers"]
-    if network["family"] == "transformer":
+    label, layers = FAMILIES[network.family].label, network.num_layers
+    if network.family == "transformer":
         return (
-            f"{layers} {label} blocks of {network['model_dim']} values, {network['num_heads']} heads and "
-            f"{network['ff_dim']} units between their layers, {network['positions']} positions, attention over "
-            f"{network['context']} steps"
+            f"{layers} {label} blocks of {network.model_dim} values, {network.num_heads} heads and "
+            f"{network.ff_dim} units between their layers, {network.positions} positions, attention over "
+            f"{network.context} steps"
         )
-    parts = [
-        f"{layers} {label} {'blocks' if network['family'] == 'tcn' else 'layers'} of {network['hidden_size']} units"
-    ]
-    if network["family"] == "tcn":
-        parts.append(f"kernels of {network['kernel_size']} steps")
-    if network["bidirectional"]:
+    parts = [f"{layers} {label} {'blocks' if network.family == 'tcn' else 'layers'} of {network.hidden_size} units"]
+    if network.family == "tcn":
+        parts.append(f"kernels of {network.kernel_size} steps")
+    if network.bidirectional:
         parts.append("in each of two directions")
-    if network["layer_norm"]:
+    if network.layer_norm:
         parts.append("layer normalisation behind each")
-    if network["recurrent_dropout"]:
-        parts.append(f"recurrent dropout {network['recurrent_dropout']:g}")
+    if network.recurrent_dropout:
+        parts.append(f"recurrent dropout {network.recurrent_dropout:g}")
     return ", ".join(parts)
 
 
-def _title(facts: Mapping[str, Any]) -> str:
-    label, count = FAMILIES[facts["model"]["family"]].label, facts["train"]["ensemble"]
+def _title(metadata: Metadata) -> str:
+    label, count = FAMILIES[metadata.model.family].label, metadata.train.ensemble
     name = f"{'an' if label == 'LSTM' else 'a'} {label} that pulls" if count == 1 else f"{count} {label}s that pull"
     return f"# tonesift: {name} tones out of a mixture"
 
 
-def _step(facts: Mapping[str, Any]) -> str:
+def _step(metadata: Metadata) -> str:
     """What goes in and comes out at each step."""
-    network, tones = facts["model"], len(facts["frequencies"])
-    read, given = ("a sample", "sample") if network["hop"] == 1 else (_samples(network["hop"]), "samples")
-    if network["conditioning"] == "heads":
+    network, tones = metadata.model, len(metadata.frequencies)
+    read, given = ("a sample", "sample") if network.hop == 1 else (_samples(network.hop), "samples")
+    if network.conditioning == "heads":
         given_of = f"all {tones} tones" if tones > 1 else "the tone"
         return f"Input at each step is {read} of the mixture, output the same {given} of {given_of}."
     return (
         f"Input at each step is {read} of the mixture and a one-hot selector of the tone wanted "
-        f"({network['hop'] + tones} features), output the wanted tone's {given}."
+        f"({network.hop + tones} features), output the wanted tone's {given}."
     )
 
 
@@ -135,41 +126,41 @@ def _samples(count: int) -> str:
     return f"{count} sample{'s' if count > 1 else ''}"
 
 
-def _data(facts: Mapping[str, Any]) -> list[str]:
+def _data(metadata: Metadata) -> list[str]:
     waveforms = {
         "fixed": "Task `fixed`: every recording has the same phases and amplitudes and differs in its noise alone.",
         "general": "Task `general`: every recording has amplitudes and phases of its own, drawn at random.",
     }
     return [
-        f"Synthetic: the mean of {_sines(facts)} of {_frequencies(facts)} and white Gaussian noise "
-        f"of standard deviation {facts['noise_std']:g}, sampled at {_rate(facts)} Hz. "
-        f"{waveforms.get(facts['task'], '')}".rstrip(),
-        _read(facts),
+        f"Synthetic: the mean of {_sines(metadata)} of {_frequencies(metadata)} and white Gaussian noise "
+        f"of standard deviation {metadata.noise_std:g}, sampled at {_rate(metadata)} Hz. "
+        f"{waveforms.get(metadata.task, '')}".rstrip(),
+        _read(metadata),
     ]
 
 
-def _read(facts: Mapping[str, Any]) -> str:
+def _read(metadata: Metadata) -> str:
     """How the recordings were read in training."""
-    length, settings = facts["sequence_length"], facts["train"]
-    noise = " The noise was drawn anew at every reading." if settings["fresh_noise"] else ""
-    if settings["stateful"]:
+    length, settings = metadata.window_samples, metadata.train
+    noise = " The noise was drawn anew at every reading." if settings.fresh_noise else ""
+    if settings.stateful:
         return (
-            f"Read as {settings['batch_size']} streams side by side from random starts, the state carried on; "
-            f"gradients go back {length} samples ({_duration(facts, length)}).{noise}"
+            f"Read as {settings.batch_size} streams side by side from random starts, the state carried on; "
+            f"gradients go back {length} samples ({_duration(metadata, length)}).{noise}"
         )
-    return f"Windows of {length} samples ({_duration(facts, length)}), each once for every tone.{noise}"
+    return f"Windows of {length} samples ({_duration(metadata, length)}), each once for every tone.{noise}"
 
 
-def _training(facts: Mapping[str, Any]) -> list[str]:
-    settings, summary, build = facts["train"], facts["summary"], facts["build"]
-    kept = f"epoch {summary['best_epoch']} of {summary['step']}, the one of lowest validation loss"
-    validation, train = summary["validation"], summary["train"]
+def _training(metadata: Metadata) -> list[str]:
+    settings, summary, build = metadata.train, metadata.summary, metadata.build
+    kept = f"epoch {summary.best_epoch} of {summary.step}, the one of lowest validation loss"
+    validation, train = summary.validation, summary.train
     return [
-        f"Mean squared error at every sample; optimizer {settings['optimizer']}, learning rate "
-        f"{settings['learning_rate']:g}, batches of {settings['batch_size']}, weight decay "
-        f"{settings['weight_decay']:g}, at most {settings['epochs']} epochs. Kept is {kept}: validation loss "
-        f"{validation['loss']:.4g} (R² {validation['r2']:.3f}), training loss {train['loss']:.4g} as it learnt.",
-        f"Made with PyTorch {build['torch']}, {_arithmetic(build)}; seed {settings['seed']}.",
+        f"Mean squared error at every sample; optimizer {settings.optimizer}, learning rate "
+        f"{settings.learning_rate:g}, batches of {settings.batch_size}, weight decay "
+        f"{settings.weight_decay:g}, at most {settings.epochs} epochs. Kept is {kept}: validation loss "
+        f"{validation.loss:.4g} (R² {validation.r2:.3f}), training loss {train.loss:.4g} as it learnt.",
+        f"Made with PyTorch {build['torch']}, {_arithmetic(build)}; seed {settings.seed}.",
     ]
 
 
@@ -179,7 +170,7 @@ def _arithmetic(build: Mapping[str, str]) -> str:
     return f"in the native arithmetic of a processor of the kind {build['processor']}"
 
 
-def _figures(facts: Mapping[str, Any], rows: Sequence[Row], comparison: Sequence[Row]) -> list[str]:
+def _figures(metadata: Metadata, rows: Sequence[Row], comparison: Sequence[Row]) -> list[str]:
     blocks = ["On test recordings of the same kind with noise the network has never seen:"] if rows else []
     if rows:
         header = ("tone", "R²", "MSE", "RMSE", "Pearson's r", "SNR gain, dB")
@@ -209,18 +200,18 @@ def context(row: Row) -> str:
     return f"{row.get('context') or NONE}{at_a_time}"
 
 
-def _limits(facts: Mapping[str, Any]) -> list[str]:
+def _limits(metadata: Metadata) -> list[str]:
     waveforms = {
         "fixed": "- **Only these waveforms.** Phases and amplitudes were the same in all of training: with others the "
         "output is wrong, and nothing warns of it.",
         "general": "- **Only amplitudes from the range trained on.** Phases may be any.",
     }
     points = [
-        f"- **Only these frequencies at this sampling rate**: {_frequencies(facts)} at {_rate(facts)} Hz. Another "
-        "frequency or rate needs a network of its own.",
-        waveforms.get(facts["task"], ""),
-        _memory(facts),
-        f"- **Noise**: white and Gaussian, of standard deviation {facts['noise_std']:g} beside the mean of the tones. "
+        f"- **Only these frequencies at this sampling rate**: {_frequencies(metadata)} at {_rate(metadata)} Hz. "
+        "Another frequency or rate needs a network of its own.",
+        waveforms.get(metadata.task, ""),
+        _memory(metadata),
+        f"- **Noise**: white and Gaussian, of standard deviation {metadata.noise_std:g} beside the mean of the tones. "
         "At other levels it still assumes this one.",
         "- **Scaling**: the mixture must be the mean of the tones, not their sum, in the units of training.",
         "- **Not tested on**: recordings of the real world, coloured or impulsive noise, drifting frequencies, several "
@@ -229,38 +220,38 @@ def _limits(facts: Mapping[str, Any]) -> list[str]:
     return ["\n".join(point for point in points if point)]
 
 
-def _memory(facts: Mapping[str, Any]) -> str:
+def _memory(metadata: Metadata) -> str:
     """What becomes of the state, as a point of the list."""
-    if facts["train"]["stateful"]:
+    if metadata.train.stateful:
         return (
             "- **It needs a beginning**: the state is carried on for as long as there are samples, and the first ones "
             "are the poorest. After a gap begin anew."
         )
-    length, lowest = facts["sequence_length"], min(facts["frequencies"])
-    share = 100 * length * lowest / facts["sampling_rate"]
+    length, lowest = metadata.window_samples, min(metadata.frequencies)
+    share = 100 * length * lowest / metadata.sampling_rate
     return (
-        f"- **The state is reset every {length} samples** ({_duration(facts, length)}, {share:.3g} % of a period of "
+        f"- **The state is reset every {length} samples** ({_duration(metadata, length)}, {share:.3g} % of a period of "
         f"{lowest:g} Hz): what came before is not used, and the first samples of a window are the poorest. It was not "
         "trained to carry its state on."
     )
 
 
-def _frequencies(facts: Mapping[str, Any]) -> str:
-    *others, last = [f"{frequency:g}" for frequency in facts["frequencies"]]
+def _frequencies(metadata: Metadata) -> str:
+    *others, last = [f"{frequency:g}" for frequency in metadata.frequencies]
     return f"{', '.join(others)} and {last} Hz" if others else f"{last} Hz"
 
 
-def _sines(facts: Mapping[str, Any]) -> str:
-    count = len(facts["frequencies"])
+def _sines(metadata: Metadata) -> str:
+    count = len(metadata.frequencies)
     return f"{count} sine{'s' if count > 1 else ''}"
 
 
-def _rate(facts: Mapping[str, Any]) -> str:
-    return f"{facts['sampling_rate']:.10g}"
+def _rate(metadata: Metadata) -> str:
+    return f"{metadata.sampling_rate:.10g}"
 
 
-def _duration(facts: Mapping[str, Any], samples: int) -> str:
-    return f"{1000 * samples / facts['sampling_rate']:.4g} ms"
+def _duration(metadata: Metadata, samples: int) -> str:
+    return f"{1000 * samples / metadata.sampling_rate:.4g} ms"
 
 
 def _tone(row: Row) -> str:
@@ -282,8 +273,8 @@ def _text(value: Any, form: str) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> str:
     """Markdown table whose last `numbers` columns are set flush right."""
-    rule = ["---"] * (len(header) - numbers) + ["---:"] * numbers
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+    align = ["left"] * (len(header) - numbers) + ["right"] * numbers
+    return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def escape(text: str) -> str:

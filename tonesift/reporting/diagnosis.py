@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.params import Data, Model, Params, Prepare, Train, conflicts
+from tonesift.params import Params, conflicts
 
 CURVES = ("train/loss", "validation/loss", "train/r2", "validation/r2")
 SCORES = ("r2", "mse", "train_mse")
@@ -60,7 +60,7 @@ def diagnose(
     history: Mapping[str, ArrayLike],
     scores: Mapping[str, float],
     limit: float | None,
-    params: Mapping[str, Mapping[str, Any]],
+    params: Params,
 ) -> Diagnosis:
     """Judge a training run by its curves, its scores and the best that was possible.
 
@@ -73,8 +73,8 @@ def diagnose(
         further entries are not looked at, so that the row of all tones in `tones.csv` will do.
     limit : float or None
         R² of the best possible estimator with the network's context; None where it is not known.
-    params : mapping of str to mapping
-        Sections 'data', 'prepare', 'model' and 'train' as they were in the run.
+    params : Params
+        As they were in the run.
 
     Returns
     -------
@@ -96,7 +96,7 @@ class _Run:
     curves: dict[str, NDArray[np.float64]]
     scores: dict[str, float]
     limit: float | None
-    params: Mapping[str, Mapping[str, Any]]
+    params: Params
 
     @property
     def losses(self) -> NDArray[np.float64]:
@@ -129,20 +129,20 @@ class _Run:
 
     @property
     def stateful(self) -> bool:
-        return self.params["train"]["stateful"]
+        return self.params.train.stateful
 
     @property
     def window(self) -> int:
         """Samples in a window."""
-        return self.params["prepare"]["sequence_length"] * self.params["model"]["hop"]
+        return self.params.window_samples
 
     @property
     def random_split(self) -> bool:
-        return self.params["prepare"]["split"] == "random"
+        return self.params.prepare.split == "random"
 
     @property
     def same_noise(self) -> bool:
-        return self.params["data"]["train_seed"] == self.params["data"]["test_seed"]
+        return self.params.data.train_seed == self.params.data.test_seed
 
 
 def _curves(history: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
@@ -187,7 +187,7 @@ def _at_limit(run: _Run) -> bool:
 
 def _stopped_early(run: _Run) -> bool:
     """Whether the validation loss still fell when the epochs allowed were used up."""
-    if run.epochs < run.params["train"]["epochs"]:
+    if run.epochs < run.params.train.epochs:
         return False
     if run.epochs == 1:
         return True
@@ -274,7 +274,7 @@ def _explain_overfit(run: _Run) -> list[str]:
     else:
         kept = f"The validation loss ended at {last:.4g}, its lowest"
     learnt, fresh = "noise", "New noise at every reading would take the turn away. "
-    if run.params["train"]["fresh_noise"]:
+    if run.params.train.fresh_noise:
         learnt, fresh = "waveforms", ""
     return [
         f"{kept}; the training loss ended at {run.curves['train/loss'][-1]:.4g}. What is learnt by then are the "
@@ -339,12 +339,12 @@ Change = tuple[str, str, Any]  # section, key, new value
 def _changes(run: _Run, verdict: str) -> list[Change | None]:
     """What to try for a verdict; None where the advised range leaves no room."""
     now = run.params
-    width = "model_dim" if now["model"]["family"] == "transformer" else "hidden_size"
+    width = "model_dim" if now.model.family == "transformer" else "hidden_size"
     bigger = [_scaled(now, "model", width, 2), _shifted(now, "model", "num_layers", 1)]
     longer = _scaled(now, "train", "epochs", 2)
     sequence = None if run.stateful else _longer_sequence(now)
     carried = None if run.stateful or run.random_split else ("train", "stateful", True)
-    fresh = None if now["train"]["fresh_noise"] else ("train", "fresh_noise", True)
+    fresh = None if now.train.fresh_noise else ("train", "fresh_noise", True)
     denser = None if run.stateful else _scaled(now, "prepare", "step_size", 0.5)  # more windows of the same recordings
     return {
         "leaking": _tighter(run),
@@ -368,45 +368,48 @@ def _tighter(run: _Run) -> list[Change | None]:
     if run.random_split:
         changes.append(("prepare", "split", "block"))
     if run.same_noise:
-        changes.append(("data", "test_seed", run.params["data"]["train_seed"] + 1))
+        changes.append(("data", "test_seed", run.params.data.train_seed + 1))
     return changes or [_scaled(run.params, "prepare", "val_split", 2)]
 
 
-def _scaled(params: Mapping[str, Mapping[str, Any]], section: str, key: str, factor: float) -> Change | None:
-    return _moved(params, section, key, params[section][key] * factor)
+def _value(params: Params, section: str, key: str) -> Any:
+    return getattr(getattr(params, section), key)
 
 
-def _shifted(params: Mapping[str, Mapping[str, Any]], section: str, key: str, step: float) -> Change | None:
-    return _moved(params, section, key, params[section][key] + step)
+def _scaled(params: Params, section: str, key: str, factor: float) -> Change | None:
+    return _moved(params, section, key, _value(params, section, key) * factor)
 
 
-def _more_decay(params: Mapping[str, Mapping[str, Any]]) -> Change | None:
-    decay = params["train"]["weight_decay"]
+def _shifted(params: Params, section: str, key: str, step: float) -> Change | None:
+    return _moved(params, section, key, _value(params, section, key) + step)
+
+
+def _more_decay(params: Params) -> Change | None:
+    decay = params.train.weight_decay
     return _moved(params, "train", "weight_decay", decay * 10 if decay > 0 else 1e-5)
 
 
-def _longer_sequence(params: Mapping[str, Mapping[str, Any]]) -> Change | None:
+def _longer_sequence(params: Params) -> Change | None:
     """Twice the window, unless the recordings are too short for it."""
     change = _scaled(params, "prepare", "sequence_length", 2)
     if change is None:
         return None
-    prepare = Prepare(**{**params["prepare"], "sequence_length": change[2]})
-    others = Data(**params["data"]), prepare, Model(**params["model"]), Train(**params["train"])
-    return None if conflicts(*others) else change
+    prepare = params.prepare.model_copy(update={"sequence_length": change[2]})
+    return None if conflicts(params.data, prepare, params.model, params.train) else change
 
 
-def _moved(params: Mapping[str, Mapping[str, Any]], section: str, key: str, wanted: float) -> Change | None:
+def _moved(params: Params, section: str, key: str, wanted: float) -> Change | None:
     """Change towards a value, no further than the advised range goes; None if that is no step in its direction."""
-    now = params[section][key]
-    field = Params.model_fields[section].annotation.model_fields[key]
+    now = _value(params, section, key)
+    field = type(getattr(params, section)).model_fields[key]
     low, high = field.json_schema_extra["advised"]
     value = min(max(wanted, low), high)
     value = max(1, int(value)) if isinstance(now, int) else float(f"{value:.6g}")
     return (section, key, value) if (value - now) * (wanted - now) > 0 else None
 
 
-def _commands(changes: Sequence[Change | None], params: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    made = [change for change in changes if change is not None and change[2] != params[change[0]][change[1]]]
+def _commands(changes: Sequence[Change | None], params: Params) -> tuple[str, ...]:
+    made = [change for change in changes if change is not None and change[2] != _value(params, *change[:2])]
     return tuple(f"dvc exp run -S {section}.{key}={_as_yaml(value)}" for section, key, value in made)
 
 

@@ -5,9 +5,10 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tonesift.errors import InputError
+from tonesift.metadata import Metadata
 from tonesift.networks import model as models
 from tonesift.streaming import soundfiles
 from tonesift.streaming.soundfiles import PIPE, Form, Selection, Source
@@ -77,8 +78,8 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.state}: both --state and --output: choose another name for one of them")
 
 
-def _check_frequencies(source: Source, facts: dict[str, Any]) -> None:
-    known, learnt = source.frequencies, facts["frequencies"]
+def _check_frequencies(source: Source, facts: Metadata) -> None:
+    known, learnt = source.frequencies, facts.frequencies
     if known is not None and (len(known) != len(learnt) or not all(map(math.isclose, known, learnt))):
         given, wanted = (", ".join(f"{frequency:.12g}" for frequency in group) for group in (known, learnt))
         raise InputError(

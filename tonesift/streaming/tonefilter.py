@@ -15,7 +15,6 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,12 +22,14 @@ from threadpoolctl import ThreadpoolController
 
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
-from tonesift.learning.sequences import scaled
+from tonesift.learning.batches import scaled
+from tonesift.metadata import Metadata
 from tonesift.networks import model as models
-from tonesift.networks.base import Stream, with_bias
+from tonesift.networks.base import Stepper, with_bias
 from tonesift.networks.model import Model, Network
 
-FACTS = ("sampling_rate", "frequencies", "center", "scale", "sequence_length", "model", "train")
+# What a state depends on beside the weights.
+DEPENDS = {"sampling_rate", "frequencies", "center", "scale", "window_samples", "model"}
 STATE = ("model", "tones", "waiting", "position", "samples", "last", "gaps_filled")  # and memory_0, memory_1, ...
 GAPS = ("refuse", "zero", "hold")
 LARGEST = 1e30  # beyond it float32 arithmetic overflows, and the state would never recover
@@ -96,7 +97,7 @@ def as_samples(values: ArrayLike) -> NDArray[np.float32]:
         return array.astype("f4", copy=False)
 
 
-class Steps:
+class NetworkStepper:
     """A network, or the mean of several, computed a frame at a time.
 
     Parameters
@@ -113,27 +114,28 @@ class Steps:
 
     def __init__(self, model: Model, wanted: Sequence[int]) -> None:
         rows = len(wanted) if model.selects else 1
-        self._members = [(network.body.stream(rows), _head_weights(network, wanted)) for network in model.members]
+        self._members = [(network.body.stepper(rows), _head_weights(network, wanted)) for network in model.members]
         self._share = np.float32(1 / len(self._members))
         self._blas = ThreadpoolController().select(user_api="blas")
         self._shape, self._hop = (rows, self._members[0][1].shape[1]), model.hop
         self.reset()
         if model.selects:
-            for stream, _ in self._members:
-                stream.reads[np.arange(rows), model.hop + np.array(wanted)] = 1
+            for stepper, _ in self._members:
+                stepper.reads[np.arange(rows), model.hop + np.array(wanted)] = 1
 
     def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs (L, rows, outputs) at each of the frames (L, hop); the state goes on."""
         given = np.zeros((len(frames), *self._shape), dtype="f4")
         with self._blas.limit(limits=1), np.errstate(over="ignore"):  # squares of samples near `LARGEST`
-            for stream, head in self._members:
-                self._run(stream, head, frames, given)
+            for stepper, head in self._members:
+                self._run(stepper, head, frames, given)
         return given if len(self._members) == 1 else given * self._share
 
     def _run(
-        self, stream: Stream, head: NDArray[np.float32], frames: NDArray[np.float32], given: NDArray[np.float32]
+        self, stepper: Stepper, head: NDArray[np.float32], frames: NDArray[np.float32], given: NDArray[np.float32]
     ) -> None:
-        into, step, output, several = stream.reads[:, : self._hop], stream.step, stream.output, len(self._members) > 1
+        into, step, output = stepper.reads[:, : self._hop], stepper.step, stepper.output
+        several = len(self._members) > 1
         for number, frame in enumerate(frames):
             into[:] = frame
             step()
@@ -149,7 +151,7 @@ class Steps:
 
     @property
     def _state(self) -> list[NDArray]:
-        return [part for stream, _ in self._members for part in stream.state]
+        return [part for stepper, _ in self._members for part in stepper.state]
 
     @property
     def state(self) -> list[NDArray]:
@@ -177,9 +179,8 @@ class ToneFilter:
     ----------
     model : Network or Ensemble
         Its weights are copied.
-    facts : dict
-        Of the model file: `sampling_rate` (Hz), `frequencies` (Hz), `center`, `scale`, `sequence_length` (samples) and
-        `train.stateful`: whether the state is carried on for ever or, as in training, reset every `sequence_length`.
+    metadata : Metadata
+        Of the model file: also whether the state is carried on for ever or, as in training, reset with every window.
     tones : sequence of int, optional
         Tones wanted, from 0, in the order in which they are to come; all of them without it.
     gaps : {'refuse', 'zero', 'hold'}
@@ -198,17 +199,16 @@ class ToneFilter:
     """
 
     def __init__(
-        self, model: Model, facts: dict[str, Any], tones: Sequence[int] | None = None, gaps: str = "refuse"
+        self, model: Model, metadata: Metadata, tones: Sequence[int] | None = None, gaps: str = "refuse"
     ) -> None:
-        _check_facts(facts)
         _check_causal(model)
         self.tones = _chosen(model.tones, tones)
-        self.sampling_rate = float(facts["sampling_rate"])
-        self.frequencies = tuple(float(facts["frequencies"][tone]) for tone in self.tones)
-        self.hop, self._center, self._scale = model.hop, facts["center"], facts["scale"]
-        self._period = _period(facts, model.hop)
-        self.fingerprint = _fingerprint(model, facts)
-        self._network = Steps(model, self.tones)
+        self.sampling_rate = metadata.sampling_rate
+        self.frequencies = tuple(metadata.frequencies[tone] for tone in self.tones)
+        self.hop, self._center, self._scale = model.hop, metadata.center, metadata.scale
+        self._reset_frames = _reset_frames(metadata)
+        self.fingerprint = _fingerprint(model, metadata)
+        self._network = NetworkStepper(model, self.tones)
         self._how = gaps
         self.reset()
 
@@ -351,10 +351,10 @@ class ToneFilter:
         """Tones (tones, n) of scaled samples (n,), a whole number of hops."""
         frames, begin, parts = samples.reshape(-1, self.hop), 0, []
         while begin < len(frames):
-            if self._position == self._period:
+            if self._position == self._reset_frames:
                 self._network.reset()
                 self._position = 0
-            end = len(frames) if self._period is None else begin + self._period - self._position
+            end = len(frames) if self._reset_frames is None else begin + self._reset_frames - self._position
             parts.append(self._network(frames[begin:end]))
             self._position += len(parts[-1])
             begin += len(parts[-1])
@@ -362,12 +362,6 @@ class ToneFilter:
             return np.zeros((len(self.tones), 0), dtype="f4")
         whole = np.concatenate(parts).reshape(len(frames), len(self.tones), self.hop)
         return whole.transpose(1, 0, 2).reshape(len(self.tones), -1)
-
-
-def _check_facts(facts: dict[str, Any]) -> None:
-    missing = [name for name in FACTS if name not in facts] or ["stateful"] * ("stateful" not in facts["train"])
-    if missing:
-        raise InputError(f"the model does not say its {', '.join(missing)}: train it with `dvc repro train`")
 
 
 def _check_causal(model: Model) -> None:
@@ -391,22 +385,19 @@ def _chosen(count: int, tones: Sequence[int] | None) -> tuple[int, ...]:
     return chosen
 
 
-def _period(facts: dict[str, Any], hop: int) -> int | None:
+def _reset_frames(metadata: Metadata) -> int | None:
     """Frames after which the state is reset, as in training; None if it is carried on."""
-    if facts["train"]["stateful"]:
+    samples, hop = metadata.reset_samples, metadata.model.hop
+    if samples is None:
         return None
-    length = facts["sequence_length"]
-    if length < hop or length % hop:
-        raise InputError(f"the model was trained on windows of {length} samples, no whole number of hops of {hop}")
-    return length // hop
+    if samples % hop:
+        raise InputError(f"the model was trained on windows of {samples} samples, no whole number of hops of {hop}")
+    return samples // hop
 
 
-def _fingerprint(model: Model, facts: dict[str, Any]) -> str:
+def _fingerprint(model: Model, metadata: Metadata) -> str:
     """12 digits that change with anything that a state depends on."""
-    used = {name: facts[name] for name in FACTS} | {
-        "train": facts["train"]["stateful"],
-        "model": facts["model"],
-    }
+    used = metadata.model_dump(by_alias=True, include=DEPENDS) | {"train": metadata.train.stateful}
     found = hashlib.md5(json.dumps(used, sort_keys=True).encode(), usedforsecurity=False)
     for name, tensor in model.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())

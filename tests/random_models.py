@@ -1,0 +1,24 @@
+"""Small networks with random weights, their metadata, and what PyTorch makes of a whole recording."""
+
+import torch
+from networks import lstm, metadata
+
+from tonesift import compute
+from tonesift.learning import streams
+from tonesift.learning.batches import scaled
+
+TONES, LENGTH = 3, 60
+
+
+def make(hop=10, conditioning="heads", stateful=True, seed=0, layers=2, hidden=8):
+    model = lstm(TONES, hidden, layers, 0.1, conditioning, hop)
+    model.initialise(torch.Generator().manual_seed(seed))
+    shape = {"hidden_size": hidden, "num_layers": layers, "dropout": 0.1, "conditioning": conditioning, "hop": hop}
+    return model, metadata(shape, {"stateful": stateful}, window_samples=LENGTH)
+
+
+def batch_result(model, described, mixture):
+    """The whole recording at once, through PyTorch."""
+    read = torch.from_numpy(scaled(mixture, described.center, described.scale))[None]
+    with compute.parallel_map(torch.device("cpu"), 1) as pmap:
+        return streams.estimate(model, read, described.reset_samples, 4, pmap)[0]

@@ -1,0 +1,177 @@
+"""A training as its parameters have it: the network, the epochs in which it learns, and what its file says of it."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from tonesift import arithmetic, compute, metrics, params
+from tonesift.data import recordings, windows
+from tonesift.errors import InputError
+from tonesift.learning import batches, epochs, training
+from tonesift.metadata import Metadata, Summary
+from tonesift.networks import model as models
+from tonesift.networks.base import torch_generator
+
+
+class Setup(NamedTuple):
+    """All that a network is trained with: parameters, and the recordings on the device."""
+
+    model_params: params.Model
+    settings: params.Train
+    split: windows.Split
+    facts: recordings.Facts
+    signals: batches.Signals
+
+
+class Trained(NamedTuple):
+    """A trained network.
+
+    Attributes
+    ----------
+    network : Network
+        With the best epoch's weights.
+    epoch : Epoch
+        What it learnt from and was validated on.
+    summary : dict
+        Best epoch and what it came to.
+    epochs, samples : int
+        Epochs run, and output samples seen in them.
+    """
+
+    network: models.Network
+    epoch: epochs.Epoch
+    summary: dict[str, Any]
+    epochs: int
+    samples: int
+
+
+def prepare(model_params: params.Model, settings: params.Train, split: windows.Split, path: Path) -> Setup:
+    """Setup of a training on a set of recordings, refused where it cannot work here or the parts do not fit."""
+    device = compute.choose_device("cpu" if settings.arithmetic == "portable" else settings.device)
+    compute.check_precision(settings.precision, device)
+    if split.window_samples % model_params.hop:
+        raise InputError(
+            f"windows of {split.window_samples} samples are no whole number of steps of {model_params.hop}: "
+            "run `dvc repro`"
+        )
+    with recordings.opened(path) as source:
+        if (source.count, source.samples) != split.shape:
+            raise InputError(
+                f"{path}: {source.count} recordings of {source.samples} samples, but the windows were made for "
+                f"{split.shape[0]} of {split.shape[1]}: run `dvc repro`"
+            )
+        signals = batches.to_device(*source.read(), split.center, split.scale, device)
+        return Setup(model_params, settings, split, source.facts, signals)
+
+
+def begin(
+    setup: Setup, number: int, on_step: Callable[[int, int, float], None]
+) -> tuple[models.Network, epochs.Epoch, Iterator[training.EpochResult]]:
+    """Network with the seed of its number, from 0, its epoch, and the epochs' results as they are asked for.
+
+    `on_step` is told of each step as by `training.fit`.
+    """
+    settings = setup.settings.model_copy(update={"seed": setup.settings.seed + number})
+    network = models.Network(len(setup.facts.frequencies), **setup.model_params.model_dump())
+    network.to(setup.signals.mixture.device)
+    network.initialise(torch_generator(training.seed_for(settings.seed, "weights"), setup.signals.mixture.device))
+    epoch = epochs.make_epoch(network, settings, setup.split, setup.facts, setup.signals)
+    optimizer = training.make_optimizer(
+        network,
+        settings.optimizer,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.momentum,
+        layer_decay=settings.layer_decay,
+        fused=settings.fused,
+    )
+    schedule = training.Schedule(
+        optimizer,
+        settings.scheduler,
+        settings.epochs * epoch.steps,
+        settings.warmup,
+        settings.scheduler_factor,
+        settings.scheduler_patience,
+    )
+    results = training.fit(
+        network,
+        training_signals(setup.signals, setup.split, settings),
+        epoch.batches,
+        epoch.validate,
+        optimizer,
+        schedule,
+        epochs=settings.epochs,
+        grad_clip=settings.grad_clip,
+        patience=settings.early_stop_patience,
+        seed=settings.seed,
+        shards=settings.shards,
+        noise_std=fresh_noise_std(setup.facts, setup.split, settings),
+        precision=settings.precision,
+        gradient_noise=settings.gradient_noise,
+        on_step=on_step,
+    )
+    return network, epoch, results
+
+
+def training_signals(signals: batches.Signals, split: windows.Split, settings: params.Train) -> batches.Signals:
+    """What is read in training: the recordings, or what they were before noise came in."""
+    return batches.without_noise(signals, split.center, split.scale) if settings.fresh_noise else signals
+
+
+def fresh_noise_std(facts: recordings.Facts, split: windows.Split, settings: params.Train) -> float:
+    """Standard deviation of new noise, as the network sees it."""
+    return math.hypot(facts.noise_std if settings.fresh_noise else 0.0, settings.jitter) / split.scale
+
+
+def ensemble_summary(setup: Setup, members: Sequence[Trained]) -> dict[str, Any]:
+    """Summary of an ensemble: its own validation, its members' means beside it, and how much of the loss is gone."""
+    model = models.Ensemble([member.network for member in members])
+    with compute.parallel_map(setup.signals.mixture.device, setup.settings.shards) as pmap:
+        together = figures(members[0].epoch.validate(model, pmap))
+    means = {
+        part: {name: metrics.rounded(fmean(one.summary[part][name] for one in members)) for name in together}
+        for part in ("train", "validation")
+    }
+    return {
+        "best_epoch": members[0].summary["best_epoch"],
+        "train": means["train"],
+        "validation": together,
+        "members": {"validation": means["validation"]},
+        "gain": metrics.rounded(1 - together["loss"] / means["validation"]["loss"]),
+    }
+
+
+def logged(result: training.EpochResult) -> dict[str, float]:
+    """What is logged of an epoch."""
+    parts = {"train": result.train, "validation": result.validation}
+    found = {f"{part}/{name}": value for part, seen in parts.items() for name, value in figures(seen).items()}
+    rest = {"learning_rate": result.learning_rate, "grad_norm": result.grad_norm}
+    return found | {name: metrics.rounded(value) for name, value in rest.items()}
+
+
+def figures(seen: metrics.Tally) -> dict[str, float]:
+    """Loss (mean squared error), R^2 and Pearson's r."""
+    values = {"loss": seen.mse, "r2": seen.r2, "correlation": seen.correlation}
+    return {name: metrics.rounded(value) for name, value in values.items()}
+
+
+def metadata(setup: Setup, summary: dict[str, Any]) -> Metadata:
+    """What the model's file says of it: the parameters, what the data was, what made it, and what it came to."""
+    facts, split = setup.facts, setup.split
+    return Metadata(
+        model=setup.model_params,
+        train=setup.settings,
+        sampling_rate=facts.sampling_rate,
+        frequencies=facts.frequencies,
+        noise_std=facts.noise_std,
+        second_moment=facts.second_moment,
+        task=facts.task,
+        window_samples=split.window_samples,
+        step_size=split.step_size,
+        center=split.center,
+        scale=split.scale,
+        build=arithmetic.build(),
+        summary=Summary.model_validate(summary),
+    )
