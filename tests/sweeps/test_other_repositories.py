@@ -358,6 +358,6 @@ def test_a_lock_that_cannot_be_read_does_not_keep_clean_from_its_work(foreign):
     damaged = foreign.commit({"dvc.lock": "<<<<<<< HEAD\nstages: [\n"})
     foreign.git("switch", "--quiet", "main")
     said = foreign.sweeps("clean").stdout
-    assert f"dvc.lock cannot be read at {damaged[:7]}: what it names there is not counted" in said
+    assert f"dvc.lock cannot be read at {damaged[:7]}, so what it names there is not counted" in said
     assert "removed 2 experiments" in said
     assert foreign.repository.experiments() == []
