@@ -20,6 +20,7 @@ from sharing.errors import SharingError
 
 if TYPE_CHECKING:
     from dvc.data_cloud import HashFileDB
+    from dvc.output import Output
 
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")  # whatever else lies there is no object, such as a file half-written
 CHUNK = 1 << 20
@@ -150,9 +151,17 @@ class Remote:
         return set()
 
     def _outputs(self) -> dict[str, str]:
-        """Names of the outputs of the checked out commit, by hash."""
-        outputs = (out for out in self.repository.index.outs if out.use_cache and out.can_push and out.hash_info)
-        return {out.hash_info.value: str(out) for out in outputs if OBJECT.fullmatch(out.hash_info.value)}
+        """Names of the outputs of the checked out commit that DVC pushes to this remote, by hash.
+
+        What is imported from another repository stays there, and an output may have a remote of its own.
+        """
+        outs = (out for out in self.repository.index.outs if out.use_cache and out.can_push and out.hash_info)
+        own = (out for out in outs if out.remote in (None, self.name) and not self._imported(out))
+        return {out.hash_info.value: str(out) for out in own if OBJECT.fullmatch(out.hash_info.value)}
+
+    @staticmethod
+    def _imported(out: "Output") -> bool:
+        return out.stage.is_repo_import or out.stage.is_db_import
 
     def _names(self) -> dict[str, str]:
         """Names of the outputs of all branches, tags and experiments, by hash."""

@@ -6,6 +6,7 @@ python -m sweeps run studies/quick.yaml
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from sweeps.repository import Repository
 from sweeps.results import winner
 from sweeps.running import driver
 from sweeps.running.driver import Options
+from sweeps.wording import printable
 
 EXAMPLES = """\
 examples:
@@ -35,6 +37,9 @@ examples:
   python -m sweeps promote studies/quick.yaml              the winner into params.yaml, run, ready to commit
   python -m sweeps replay studies/fixed.yaml --prune median   would a rule have stopped the winner?
   python -m sweeps clean studies/quick.yaml
+
+exit status: 0 all trials asked for are complete (or the command did its work); 1 some failed or were not run;
+2 refused, and nothing was changed; 130 interrupted: the same command goes on.
 """
 
 
@@ -51,13 +56,34 @@ class _Place:
         study = load(path)
         return cls(path.resolve(), study, Repository.around(path.resolve().parent))
 
+    @property
+    def shown(self) -> str:
+        """The study file, to be typed from here."""
+        return shlex.quote(os.path.relpath(self.path))
+
     def campaign(self) -> Campaign:
+        if count := locate.unwritten(self.study, self.repository, self.path):
+            run = f"python -m sweeps run {self.shown}"
+            _warn(
+                f"{count} experiments of study {self.study.name} are in no ledger: `{run} --take-over` writes them "
+                f"down, `{run}` also runs what is missing"
+            )
         return locate.locate(self.study, self.repository, self.path)
+
+
+def _warn(text: str) -> None:
+    print(f"sweeps: {printable(text)}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
-    options = Options(arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed)
+    options = Options(
+        arguments.jobs, arguments.trials, arguments.time, arguments.retry_failed, take_over=arguments.take_over
+    )
+    if arguments.confirm:
+        from sweeps.commands import confirm
+
+        confirm.check(place.study, place.path, arguments.seeds)
     if arguments.ray:
         from sweeps.running import cluster
 
@@ -66,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _, campaign, status = driver.run_study(place.study, place.repository, place.path, options)
     if not arguments.no_report:
         _publish(place, campaign)
-    if arguments.confirm and status:
+    if arguments.confirm and not all(trial.finished for trial in campaign.trials()):
         print("not confirmed, since the search is not complete")
     elif arguments.confirm:
         _confirm(place, campaign, arguments, options)
@@ -93,14 +119,16 @@ def _publish(place: _Place, campaign: Campaign) -> None:
         return
     report.write(place.study, campaign, folder)
     print(f"Report: {shown}/report.html    Table: {shown}/trials.csv")
+    loose = [name for name in (os.path.relpath(place.path), shown) if not place.repository.tracks(Path(name))]
+    if loose:
+        print(f"To keep them: git add {shlex.join(loose)}")
 
 
 def _enqueue(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     count = enqueue.enqueue(place.study, place.repository, arguments.trials)
-    file = os.path.relpath(place.path)
     print(f"{count} experiments queued; run them: dvc queue start --jobs {place.study.jobs}")
-    print(f"and then: python -m sweeps report {file}")
+    print(f"and then: python -m sweeps run {place.shown} --take-over")
     return 0
 
 
@@ -108,17 +136,17 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.study:
         for path in arguments.study:
             place = _Place.of(path)
-            print(status.status(place.study, place.repository, place.campaign()))
+            print(printable(status.status(place.study, place.repository, place.campaign())))
         return 0
     shown = 0
     for path in sorted((Repository.around(Path.cwd()).root / "studies").glob("*.yaml")):
         try:
             place = _Place.of(path)
             if (campaigns.folder(place.repository, place.study) / locate.FILE).exists():
-                print(status.status(place.study, place.repository, place.campaign()))
+                print(printable(status.status(place.study, place.repository, place.campaign())))
                 shown += 1
         except StudyError as error:
-            print(error)
+            print(printable(str(error)))
     if not shown:
         print("no study in studies/ has been run in this clone")
     return 0
@@ -138,7 +166,7 @@ def _best(arguments: argparse.Namespace) -> int:
     place = _Place.of(arguments.study)
     campaign = place.campaign()
     if changed := campaigns.outdated(campaign, place.study, place.repository):
-        print(f"sweeps: {locate.stale(campaign, changed)}", file=sys.stderr)
+        _warn(locate.stale(campaign, changed))
     print(winner.as_yaml(place.study, campaign, winner.choose(place.study, campaign)), end="")
     return 0
 
@@ -150,9 +178,9 @@ def _promote(arguments: argparse.Namespace) -> int:
         raise StudyError(f"{campaign.name} has several objectives, and so no single winner: choose one with --trial N")
     changed = campaigns.outdated(campaign, place.study, place.repository)
     if changed and arguments.trial is None:
-        file = os.path.relpath(place.path)
         raise StudyError(
-            f"{locate.stale(campaign, changed)}: python -m sweeps run {file}, or promote with --trial N all the same"
+            f"{locate.stale(campaign, changed)}: python -m sweeps run {place.shown}, or promote it all the same with "
+            "--trial N"
         )
     promote.promote(place.study, place.repository, campaign, winner.choose(place.study, campaign, arguments.trial))
     return 0
@@ -226,6 +254,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--trials", type=_count, help="at most so many trials")
     run.add_argument("--time", type=_minutes, metavar="90m", help="begin no trial after this time (s, m or h)")
     run.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    run.add_argument(
+        "--take-over", action="store_true", help="run nothing: write down experiments that are here already"
+    )
     run.add_argument("--confirm", type=_count, metavar="K", help="then run the best K again with several seeds")
     run.add_argument("--seeds", type=_count, default=5, help="how many seeds (5)")
     run.add_argument("--no-report", action="store_true", help="write no report, table and pictures at the end")
@@ -278,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen.action(chosen)
     except StudyError as error:
-        print(f"sweeps: {error}", file=sys.stderr)
+        _warn(str(error))
         return 2
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

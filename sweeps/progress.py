@@ -10,6 +10,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
+
+from sweeps.wording import printable
 
 Params = dict[str, Any]
 
@@ -80,7 +83,7 @@ class Plain:
 
     def say(self, text: str) -> None:
         """Print it."""
-        print(text, file=self.stream, flush=True)
+        print(printable(text), file=self.stream, flush=True)
 
     def refresh(self, figures: Figures) -> None:
         """Nothing: what changed has had its line."""
@@ -105,7 +108,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print it above what moves."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def refresh(self, figures: Figures) -> None:
         """Draw anew."""
@@ -114,9 +117,11 @@ class Terminal:
         )
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, (begin, params) in figures.running.items():
-            table.add_row("  running", name, clock(time.monotonic() - begin), brief(params))
+            table.add_row(
+                "  running", name, clock(time.monotonic() - begin), Text(printable(brief(params), lines=False))
+            )
         if figures.best:
-            table.add_row("  best", figures.best, "", "")
+            table.add_row("  best", Text(figures.best), "", "")
         self.live.update(Group(self.bar, table))
 
 
@@ -142,7 +147,7 @@ def took(seconds: float | None, stages: Sequence[str]) -> str:
 
 def brief(params: Params) -> str:
     """Parameters in one line, by the last part of their names."""
-    return " ".join(f"{key.rpartition('.')[2]}={short(value)}" for key, value in params.items())
+    return " ".join(f"{key.rpartition('.')[2]}={printable(short(value), lines=False)}" for key, value in params.items())
 
 
 def short(value: Any) -> str:

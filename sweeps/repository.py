@@ -120,6 +120,15 @@ class Repository:
         names = [line[3:] for line in lines if line]
         return [name for name in names if not any(name == one or name.startswith(f"{one}/") for one in ignored)]
 
+    def tracks(self, path: Path) -> bool:
+        """Whether Git has a file, or anything in a folder, in its index."""
+        return bool(git(self.root, "ls-files", "--", str(path.resolve()), check=False))
+
+    def untracked(self) -> set[str]:
+        """Files that Git neither has nor ignores; folders of which that is so stand as one."""
+        lines = git(self.root, "ls-files", "--others", "--exclude-standard", "--directory", "-z").split("\0")
+        return {line for line in lines if line}
+
     def read(self, commit: str, path: str) -> str | None:
         """Text of a file at a commit; None where there is none."""
         done = subprocess.run(

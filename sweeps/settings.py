@@ -15,6 +15,8 @@ from ruamel.yaml.resolver import implicit_resolvers
 from sweeps.errors import NotFiniteError, StudyError
 from sweeps.files import write_whole
 
+MOST = 1_000_000  # values in a file
+
 
 def parse(path: str, text: str) -> dict[str, Any]:
     """A mapping from the text of a YAML, JSON or TOML file, told by its name."""
@@ -28,9 +30,24 @@ def parse(path: str, text: str) -> dict[str, Any]:
             content = YAML(typ="safe", pure=True).load(text)
     except (ValueError, YAMLError) as error:
         raise StudyError(f"{path}: not readable as {kind}: {unreadable(error)}") from error
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:  # of a tag that does not fit its value
+        raise StudyError(f"{path}: not readable as {kind}: {type(error).__name__} {error}") from error
+    if _size(content, {}) > MOST:
+        raise StudyError(f"{path}: more than {MOST} values, once its aliases are followed")
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must hold a mapping of names to values")
     return content
+
+
+def _size(content: Any, known: dict[int, int]) -> int:
+    """How many values there are, counting those that aliases share as often as they stand there."""
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = MOST + 1  # of one that holds itself
+        entries = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(entry, known) for entry in entries)
+    return known[id(content)]
 
 
 def unreadable(error: Exception) -> str:

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from sweeps import naming
 from sweeps.errors import StudyError
+from sweeps.naming import short
 from sweeps.plan.studies import Study
 from sweeps.record.campaigns import driver_of, folder
 from sweeps.repository import EXPERIMENTS, Experiment, Repository, git, parse_references
@@ -48,11 +50,11 @@ def clean(study: Study, repository: Repository, dry: bool = False, git_remote: s
     others = [one.commit for one in everything if one not in mine]
     tips = git(repository.root, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes", "refs/tags")
     lock = str(Path(study.pipeline).parent / "dvc.lock")
-    kept = _objects(repository, [*others, *tips.splitlines(), repository.head], lock)
+    kept, unreadable = _objects(repository, [*others, *tips.splitlines(), repository.head], lock)
     store = repository.cache(study.pipeline) / "files" / "md5"
     left = {
         md5: size
-        for md5, size in _objects(repository, [one.commit for one in mine], lock).items()
+        for md5, size in _objects(repository, [one.commit for one in mine], lock)[0].items()
         if md5 not in kept and (store / md5[:2] / md5[2:]).exists()
     }
     there = _elsewhere(study, repository, git_remote) if git_remote else []
@@ -66,8 +68,13 @@ def clean(study: Study, repository: Repository, dry: bool = False, git_remote: s
             shutil.rmtree(place, ignore_errors=True)
     removed, keeps = ("would remove", "would keep") if dry else ("removed", "keeps")
     remote = f"{removed} {len(there)} experiments at {git_remote}\n" if git_remote else ""
+    note = (
+        f"{lock} cannot be read at {', '.join(unreadable)}, so what it names there is not counted\n"
+        if unreadable
+        else ""
+    )
     return (
-        f"{remote}{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"
+        f"{note}{remote}{removed} {len(mine)} experiments of study {study.name}, its ledger and its logs\n"
         f"DVC's cache {keeps} {len(left)} objects of them, {sum(left.values()) / 1e6:.1f} MB, "
         "that no branch, tag or other experiment refers to.\nTo drop what nothing refers to, this and any other: "
         "dvc gc --workspace --all-branches --all-tags --all-experiments"
@@ -83,14 +90,19 @@ def _elsewhere(study: Study, repository: Repository, git_remote: str) -> list[Ex
     return [one for one in found if any(one.belongs_to(name) for name in naming.family(study.name))]
 
 
-def _objects(repository: Repository, commits: Iterable[str], lock: str) -> dict[str, int]:
-    """Hash and size in bytes of every output that commits' lock files name."""
-    found = {}
+def _objects(repository: Repository, commits: Iterable[str], lock: str) -> tuple[dict[str, int], list[str]]:
+    """Hash and size in bytes of every output that commits' lock files name; and commits whose lock cannot be read."""
+    found, unreadable = {}, []
     for commit in dict.fromkeys(commits):
         text = repository.read(commit, lock)
-        stages = (yaml.load(text, LOADER) if text else {}).get("stages") or {}  # noqa: S506 (a safe loader)
-        for stage in stages.values():
-            for out in stage.get("outs") or []:
-                if "md5" in out:
-                    found[str(out["md5"])] = int(out.get("size", 0))
-    return found
+        try:
+            found |= _outputs(yaml.load(text, LOADER) if text else {})  # noqa: S506 (a safe loader)
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError):
+            unreadable.append(short(commit))
+    return found, unreadable
+
+
+def _outputs(content: dict[str, Any]) -> dict[str, int]:
+    stages = (content.get("stages") or {}).values()
+    outs = [out for stage in stages for out in stage.get("outs") or []]
+    return {str(out["md5"]): int(out.get("size", 0)) for out in outs if "md5" in out}

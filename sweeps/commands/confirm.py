@@ -61,17 +61,7 @@ def confirm(
     StudyError
         If the study cannot be confirmed.
     """
-    if study.seed_parameter is None:
-        raise StudyError(f"study {study.name}: seed_parameter: missing, but --confirm varies training's seed")
-    if len(study.objective) > 1:
-        raise StudyError(
-            f"study {study.name}: --confirm compares by one objective, but there are {len(study.objective)}"
-        )
-    if seeds < 2:
-        raise StudyError(f"--seeds {seeds}: the spread over seeds needs at least 2")
-    for name in naming.family(study.name)[1:]:
-        if path.with_name(f"{name}.yaml").exists():
-            raise StudyError(f"the name {name} is used already, by {path.with_name(f'{name}.yaml')}: rename that study")
+    check(study, path, seeds)
     best = best_trials(study, campaign.trials())[:top]
     if not best:
         raise StudyError(f"{campaign.name} has no complete trial to confirm")
@@ -96,6 +86,24 @@ def confirm(
     if status:
         raise StudyError("the confirmation is not complete: run the same command again to go on")
     return again, compare(again, confirmed.trials())
+
+
+def check(study: Study, path: Path, seeds: int) -> None:
+    """Raise StudyError if a study cannot be confirmed, whatever comes out of it."""
+    if study.seed_parameter is None:
+        raise StudyError(
+            f"study {study.name}: seed_parameter: missing, but --confirm varies training's seed: name the parameter "
+            "that holds it, such as `seed_parameter: train.seed`"
+        )
+    if len(study.objective) > 1:
+        raise StudyError(
+            f"study {study.name}: --confirm compares by one objective, but there are {len(study.objective)}"
+        )
+    if seeds < 2:
+        raise StudyError(f"--seeds {seeds}: the spread over seeds needs at least 2")
+    for name in naming.family(study.name)[1:]:
+        if path.with_name(f"{name}.yaml").exists():
+            raise StudyError(f"the name {name} is used already, by {path.with_name(f'{name}.yaml')}: rename that study")
 
 
 def _left(options: Options, end: float | None) -> Options:

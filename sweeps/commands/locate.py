@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.errors import StudyError
@@ -10,7 +10,6 @@ from sweeps.plan.studies import Study
 from sweeps.record.campaigns import begun, driver_of, folder
 from sweeps.record.ledger import FILE, Campaign, open_ledger
 from sweeps.repository import Repository
-from sweeps.running.driver import take_over
 
 
 def results(path: Path) -> Path:
@@ -33,8 +32,7 @@ def locate(study: Study, repository: Repository, path: Path) -> Campaign:
     Returns
     -------
     Campaign
-        From this clone's ledger or from the one beside the study file, whichever has more finished trials; with
-        experiments that are here but in neither, such as those that DVC's queue has made, taken over first.
+        From this clone's ledger or from the one beside the study file, whichever has more finished trials.
 
     Raises
     ------
@@ -43,16 +41,18 @@ def locate(study: Study, repository: Repository, path: Path) -> Campaign:
     """
     live = folder(repository, study) / FILE
     committed = results(path) / FILE
-    if _unwritten(study, repository, (live, committed)) and not driver_of(live.parent):
-        take_over(study, repository, path)
     found = [_campaigns(live), _campaigns(committed)]
     if not any(found):
-        raise StudyError(f"study {study.name} has not been run here, and no results are committed: sweeps run {path}")
+        raise StudyError(
+            f"study {study.name} has no ledger here, and no results are committed: python -m sweeps run "
+            f"{os.path.relpath(path)}"
+        )
     same = [[one for one in campaigns if one.facts["fingerprint"] == study.fingerprint()] for campaigns in found]
     if not any(same):
         other = next(campaigns[-1] for campaigns in found if campaigns)
         raise StudyError(
-            f"{path} is not what {other.name} was run with: run it as it is now, or take the old file back"
+            f"{os.path.relpath(path)} is not what {other.name} was run with: run it as it is now, or take the old file "
+            "back"
         )
     return max((campaigns[-1] for campaigns in same if campaigns), key=finished)  # of equals the live one
 
@@ -66,20 +66,21 @@ def _campaigns(ledger: Path) -> list[Campaign]:
     return begun(open_ledger(ledger)) if ledger.exists() else []
 
 
-def _unwritten(study: Study, repository: Repository, ledgers: Iterable[Path]) -> bool:
-    """Whether there are experiments that no ledger knows, on the commit that a run would go on from."""
+def unwritten(study: Study, repository: Repository, path: Path) -> int:
+    """How many experiments there are, on commits that a run would go on from, that no ledger knows.
+
+    DVC's queue makes such, and a ledger that is lost leaves them. None are told while a driver writes them down.
+    """
+    live = folder(repository, study)
     mine = [experiment for experiment in repository.experiments() if experiment.belongs_to(study.name)]
-    if not mine:
-        return False
-    campaigns = [campaign for ledger in ledgers for campaign in _campaigns(ledger)]
-    bases = {campaign.facts["baseline"] for campaign in campaigns} | {repository.head}
-    known = {
-        outcome.commit
-        for campaign in campaigns
-        for trial in campaign.trials()
-        for outcome in trial.experiments.values()
+    if not mine or driver_of(live):
+        return 0
+    known = [*_campaigns(live / FILE), *_campaigns(results(path) / FILE)]
+    bases = {campaign.facts["baseline"] for campaign in known} | {repository.head}
+    written = {
+        outcome.commit for campaign in known for trial in campaign.trials() for outcome in trial.experiments.values()
     }
-    return any(one.commit not in known and (not campaigns or one.baseline in bases) for one in mine)
+    return sum(one.commit not in written and (not known or one.baseline in bases) for one in mine)
 
 
 def stale(campaign: Campaign, changed: Sequence[str]) -> str:

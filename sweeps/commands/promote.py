@@ -1,5 +1,6 @@
 """The winner of a search: its configuration as YAML, and as the content of the parameters file."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     unknown = [key for key in settings if key not in before]
     if unknown:
         raise StudyError(f"{study.params} has no {unknown[0]} any more: promote at the commit the study ran on")
+    loose = repository.untracked()
     write_settings(repository.root / study.params, settings)
     for key, value in settings.items():
         if before[key] != value:
@@ -44,8 +46,9 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
     if done.returncode:
         raise StudyError("dvc repro failed; back to the last commit: git reset --hard && dvc checkout --force")
     name = outcomes(study, trial, len(study.budgets) - 1)[-1].name
+    new = sorted(repository.untracked() - loose)
     print(
-        "\nReady to commit:\n  git add --update\n"
+        f"\nReady to commit:\n  git add --update{f' && git add {shlex.join(new)}' if new else ''}\n"
         f"  git commit --message 'Promote trial {trial.index} of study {study.name} ({name})'\n"
         "Before that, compare: dvc metrics diff; dvc params diff. "
         "Back instead: git reset --hard && dvc checkout --force"

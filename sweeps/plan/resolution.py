@@ -1,5 +1,6 @@
 """What is checked before a study's first trial: that it fits the repository it is to run in."""
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ def resolve(repository: Repository, study: Study, commit: str) -> Resolved:
     committed = parameters(repository, study, commit)
     settings = _settings(study, committed)
     content = repository.content(commit, study.pipeline)
-    mistakes = [*_keys(study, committed), *_kinds(study, committed), *_conditions(study, settings)]
+    mistakes = [*_keys(study, committed), *_kinds(study, committed), *_conditions(study, settings), *_learner(study)]
     if not mistakes:
         stages = _stages(repository, study, commit, settings)
         mistakes += _objectives(repository, study, commit, stages)
@@ -206,6 +207,12 @@ def _fits(value: Any, model: Any) -> bool:
 def _kind(value: Any) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
     return names.get(type(value), "something else")
+
+
+def _learner(study: Study) -> Iterator[str]:
+    """What a strategy needs that the package itself does not bring."""
+    if study.strategy.kind == "gp" and importlib.util.find_spec("torch") is None:
+        yield "strategy: gp needs PyTorch, which is not installed: pip install torch"
 
 
 def _conditions(study: Study, settings: Mapping[str, Any]) -> Iterator[str]:

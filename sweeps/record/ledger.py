@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sweeps.errors import StudyError
 from sweeps.plan.spaces import label
@@ -78,11 +79,62 @@ def open_ledger(path: Path, write: bool = False) -> JournalStorage:
         else:
             backend = _ReadOnly(path)
         with quiet():
-            return JournalStorage(backend)
+            storage = JournalStorage(backend)
+            _check(storage)
+            return storage
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
-        raise StudyError(f"{path}: damaged ({error}): take the committed one, or move it away to begin anew") from error
+    except DAMAGE as error:
+        reason = _reason(error)
+        raise StudyError(
+            f"{path}: damaged ({reason}): take the committed one, or move it away to begin anew"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'an experiment'}: {first['msg']}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError),
+    optuna.exceptions.OptunaError,
+)
+
+
+class Facts(BaseModel):
+    """What every campaign that has begun knows of itself; there may be more."""
+
+    baseline: str
+    file: str
+    label: str
+    fingerprint: str
+    settings_values: dict[str, Any]
+    code: dict[str, str]
+
+
+OUTCOME = TypeAdapter(Outcome)
+
+
+def _check(storage: JournalStorage) -> None:
+    """Raise one of `DAMAGE` unless every campaign that has begun, and every trial, is what was once written."""
+    for name in names(storage):
+        study_id = storage.get_study_id_from_name(name)
+        facts = storage.get_study_user_attrs(study_id)
+        if "baseline" in facts:
+            Facts.model_validate(facts)
+        count = len(storage.get_study_directions(study_id))
+        for frozen in storage.get_all_trials(study_id, deepcopy=False):
+            trial = _trial(frozen)
+            whole = [trial.values, *(outcome.values for outcome in trial.experiments.values())]
+            if any(values is not None and len(values) != count for values in whole):
+                raise ValueError(f"trial {trial.index} of {name} has not {count} values")
+            if (trial.state == "complete") != (trial.values is not None) and trial.state != "pruned":
+                raise ValueError(f"trial {trial.index} of {name} is {trial.state}, with values {trial.values}")
+            if not isinstance(trial.index, int) or not isinstance(trial.params, dict):
+                raise TypeError(f"a trial of {name} has number {trial.index!r} and parameters {trial.params!r}")
 
 
 def _mend(path: Path) -> None:
@@ -220,7 +272,7 @@ def _trial(frozen: FrozenTrial) -> Trial:
         values=tuple(values) if values else None,
         label=attributes.get("label"),
         experiments={
-            key.removeprefix("experiment:"): Outcome.of(value)
+            key.removeprefix("experiment:"): OUTCOME.validate_python(value)
             for key, value in attributes.items()
             if key.startswith("experiment:")
         },

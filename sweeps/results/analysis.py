@@ -22,6 +22,7 @@ from sweeps.plan.studies import OneAtATime, Points, Study
 from sweeps.quiet import quiet
 from sweeps.record.ledger import Campaign
 from sweeps.record.trials import Outcome, Trial, best_trials, outcomes, rungs
+from sweeps.wording import printable
 
 ENOUGH = 4  # trials, to say anything of a parameter's importance
 WEIGHED = 500  # trials at most that importance is measured on, since its cost grows faster than their number
@@ -311,7 +312,7 @@ def text(value: Any) -> str:
     """A parameter's value as tables and pictures show it."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value, lines=False) if isinstance(value, str) else json.dumps(value)
 
 
 def shortened(keys: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ A picture that would say nothing (too few trials, one value everywhere) is None.
 import contextlib
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import AutoLocator, FixedLocator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    AutoLocator,
+    FixedLocator,
+    LogFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 from optuna.visualization import matplotlib as optuna_plots
 
 from sweeps.plan.studies import Study
@@ -41,6 +50,7 @@ STYLE = {
     "figure.dpi": 110,
     "lines.markersize": 5,
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar in a name or a value is a dollar
 }
 TICKS = 6  # values of a parameter at most, to have a tick each
 CELLS = 10  # values of a parameter at most, to be a row of a heat map
@@ -66,7 +76,9 @@ class Picture:
 def png(figure: Figure) -> bytes:
     """Figure as PNG, the same bits at every run."""
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    with plt.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for it
+        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     return content.getvalue()
 
 
@@ -601,8 +613,22 @@ def times(analysis: Analysis) -> Figure | None:
 def drawn(study: Study, campaign: Campaign) -> list[Picture]:
     """Every picture that says something, with its caption, in the order of a report."""
     analysis = Analysis.of(study, campaign)
-    found = [(name, caption, figure) for name, caption, figure in _wanted(analysis) if figure is not None]
+    with plt.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        found = [(name, caption, figure) for name, caption, figure in _wanted(analysis) if figure is not None]
+    for _, _, figure in found:
+        _plain_logarithms(figure)
     return [Picture(*each) for each in found]
+
+
+def _plain_logarithms(figure: Figure) -> None:
+    """Numbers beside logarithmic axes as they are, since nothing is taken for mathematics."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(LogFormatter())
+            if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(LogFormatter())
 
 
 def _wanted(analysis: Analysis) -> Iterator[tuple[str, str, Figure | None]]:

@@ -6,6 +6,7 @@ Equal ledgers give equal bytes: nothing here looks at the clock.
 import base64
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sweeps.results.pictures import Picture, drawn, png
 from sweeps.results.table import OWN, column, experiment_names, figures, frame, statistics, to_csv, where
 from sweeps.results.template import HTML, MARKDOWN, SCRIPT, STYLE
 from sweeps.results.winner import as_yaml
+from sweeps.wording import markdown, printable
 
 TOP = 10
 DIGITS = 6
@@ -119,7 +121,7 @@ def show(
         summed = statistics(study, campaign, metric)
         parts.append(tabulate(summed.map(_cell), headers=["", *summed], disable_numparse=True))
     parts += ["\n".join(f"- {sentence}" for sentence in advice(study, campaign))]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return printable("\n\n".join(filter(None, parts)) + "\n")
 
 
 # Content
@@ -131,7 +133,7 @@ def _content(analysis: Analysis, campaign: Campaign, configurations: Sequence[tu
     ranked = analysis.best if analysis.several else analysis.ranking[:rows]
     return {
         "title": f"Study {study.name}",
-        "description": study.description,
+        "description": " ".join(study.description.split()),
         "result": _result(analysis),
         "facts": _facts(analysis, campaign),
         "best_heading": "The Pareto front" if analysis.several else f"The best {len(ranked)} trials",
@@ -279,6 +281,7 @@ def _commands(analysis: Analysis, campaign: Campaign) -> list[str]:
     baseline = short(str(campaign.facts.get("baseline", "HEAD")))
     file = campaign.facts.get("file", f"studies/{analysis.study.name}.yaml")
     names = [name for trial in analysis.best[:1] for name in experiment_names(analysis, trial)[:1]]
+    file = shlex.quote(file)
     commands = [f"python -m sweeps run {file}  # at commit {baseline}", f"dvc exp show --rev {baseline}"]
     return [*commands, *(f"dvc exp apply {name}" for name in names), f"python -m sweeps report {file}"]
 
@@ -289,7 +292,13 @@ def _commands(analysis: Analysis, campaign: Campaign) -> list[str]:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else printable(str(value), lines=False)
+
+
+def _fence(text: str) -> str:
+    """What no line of a text ends, as the mark of a block of code."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(3, longest + 1)
 
 
 def _embedded(picture: Picture, data: bytes) -> dict[str, Any]:
@@ -355,12 +364,13 @@ def _html(content: Mapping[str, Any], extra: str) -> str:
 
 def _markdown(content: Mapping[str, Any]) -> str:
     """The page as Markdown; no cell holds what would end it."""
-    best = content["best"].map(_cell).replace(r"\|", r"\\|", regex=True)
-    figures = content["statistics"].map(_cell)
+    best = content["best"].map(lambda value: markdown(_cell(value))).rename(columns=markdown)
+    figures = content["statistics"].map(_cell).rename(index=markdown)
     tables = {
         "best": _grid(content["best"]),
         "best_table": tabulate(best, headers=list(best), showindex=False, tablefmt="github", disable_numparse=True),
         "statistics_table": tabulate(figures, headers=["", *figures], tablefmt="github", disable_numparse=True),
     }
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701, Markdown is no HTML
+    environment.filters |= {"plain": markdown, "fence": _fence}
     return environment.from_string(MARKDOWN).render(**{**content, **tables})

@@ -17,6 +17,7 @@ from sweeps.plan.studies import Objective, Study
 from sweeps.record.ledger import Campaign
 from sweeps.record.trials import Trial
 from sweeps.results.analysis import Analysis, is_number
+from sweeps.wording import cell
 
 CRITERION = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -143,8 +144,10 @@ def plain(value: Any) -> Any:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as text; numbers in as many digits as they need."""
-    return table.to_csv(index=False, lineterminator="\n")
+    """The table as text; numbers in as many digits as they need, and no text that a spreadsheet would work out."""
+    rows = [[cell(value) if isinstance(value, str) else value for value in row] for row in table.to_numpy(dtype=object)]
+    safe = pd.DataFrame(rows, columns=[cell(name) for name in table], dtype=object)
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def where(table: pd.DataFrame, criteria: Iterable[str]) -> pd.DataFrame:

@@ -165,21 +165,21 @@ HTML = """\
 MARKDOWN = """\
 # {{ title }}
 {% if description %}
-{{ description }}
+{{ description | plain }}
 {% endif %}
-**{{ result }}**
+**{{ result | plain }}**
 
 ## How it was run
 
 {% for name, value in facts -%}
-- {{ name }}: {{ value }}
+- {{ name }}: {{ value | plain }}
 {% endfor %}
 {% if best.rows -%}
 ## {{ best_heading }}
 
 {{ best_table }}
 {% for note in notes %}
-{{ note }}
+{{ note | plain }}
 {% endfor %}
 All trials: [trials.csv](trials.csv).
 
@@ -194,7 +194,7 @@ All trials: [trials.csv](trials.csv).
 ## What it suggests
 
 {% for sentence in advice -%}
-- {{ sentence }}
+- {{ sentence | plain }}
 {% endfor %}
 {% endif -%}
 {% if pictures -%}
@@ -210,9 +210,9 @@ command below makes them again.
 {% for name, content in configurations -%}
 `{{ name }}`:
 
-```yaml
+{{ content | fence }}yaml
 {{ content.rstrip() }}
-```
+{{ content | fence }}
 
 {% endfor -%}
 {% endif -%}

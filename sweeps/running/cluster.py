@@ -371,7 +371,7 @@ def _connect(address: str, jobs: int, threads: int) -> Any:
         import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
-        raise StudyError("--ray needs Ray: python -m pip install -r requirements-scale.txt") from error
+        raise StudyError("--ray needs Ray, which is not installed: python -m pip install 'ray[client]'") from error
     if address == LOCAL and " " in ray.__file__:
         raise StudyError(
             f"Ray cannot start from a path with a space in it, as {sys.prefix} has: put the environment elsewhere"

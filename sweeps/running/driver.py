@@ -33,6 +33,7 @@ from sweeps.running import now
 from sweeps.running.pool import Context, Pool, Workers
 from sweeps.running.stopping import Stopping
 from sweeps.running.worker import ATTEMPTS, Job, read
+from sweeps.wording import printable
 
 LEAST_SPACE = 100 * 2**20
 TICK = 0.5
@@ -122,12 +123,6 @@ def run_study(study: Study, repository: Repository, path: Path, options: Options
                 resolved = resolve(repository, study, campaign.facts["baseline"])
             status = Search(study, repository, campaign, resolved, options, display).run()
     return study, campaign, status
-
-
-def take_over(study: Study, repository: Repository, path: Path) -> Campaign:
-    """Rebuild a lost ledger from the experiments, without running any."""
-    _, campaign, _ = run_study(study, repository, path.resolve(), Options(take_over=True))
-    return campaign
 
 
 class Search:
@@ -278,9 +273,9 @@ class Search:
 
     @property
     def worked(self) -> bool:
-        """Whether any experiment has come to its end, if only with a figure that is not finite."""
+        """Whether any experiment has had figures, if only one that is not finite, or was stopped for those it had."""
         return any(
-            outcome.values is not None or outcome.diverged
+            outcome.values is not None or outcome.diverged or outcome.stopped
             for trial in self.trials.values()
             for outcome in trial.experiments.values()
         )
@@ -559,7 +554,7 @@ class Search:
         if outcome.values is None:
             last = (outcome.error or "").strip().splitlines()[-1:] or ["no reason given"]
             self.display.say(f"{task.name}  failed: {last[0]}")
-            self.failures.append(f"{task.name}: {last[0]}")
+            self.failures.append(printable(f"{task.name}: {last[0]}", lines=False))
             return
         if task.name in self.there:
             return

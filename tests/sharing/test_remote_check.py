@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 import servers
-from clones import copied, failed, md5
+from clones import Clone, copied, failed, md5
+from conftest import quiet_environment
 
 pytest_plugins = ("published",)
 
@@ -154,3 +155,45 @@ def test_outside_a_repository_and_without_a_remote(local, tmp_path):
     failed(here.project("sharing", "check", check=False), "^sharing: .*no remote specified")
     here.dvc("remote", "add", "--quiet", "--default", "web", "http://127.0.0.1:9/")
     failed(here.project("sharing", "check", check=False), r"^sharing: remote web cannot list its objects \(http\)$")
+
+
+def test_imports_and_outputs_with_a_remote_of_their_own_belong_elsewhere(tmp_path):
+    """In sync as `dvc status --cloud` has it; nothing is missing, and nothing is uploaded anywhere."""
+    (tmp_path / "home").mkdir()
+    environment = quiet_environment(tmp_path / "home")
+
+    def made(name, remotes):
+        (tmp_path / name).mkdir()
+        clone = Clone(tmp_path / name, environment)
+        clone.run("git", "init", "--quiet", "--initial-branch", "main")
+        clone.dvc("init", "--quiet")
+        for place, remote in enumerate(remotes):
+            default = ["--default"] if not place else []
+            clone.dvc("remote", "add", "--quiet", *default, remote, str(tmp_path / f"store {remote}"))
+        return clone
+
+    source, here = made("source", ["r"]), made("here", ["a", "b"])
+    (source.path / "folder").mkdir()
+    for name in ("d.csv", "folder/one", "folder/two"):
+        (source.path / name).write_text(name)
+    source.dvc("add", "--quiet", "d.csv", "folder")
+    source.commit("data")
+    source.dvc("push", "--quiet")
+    for name in ("d.csv", "folder"):
+        here.dvc("import", "--quiet", str(source.path), name)
+    for name in ("big.bin", "small.bin"):
+        (here.path / name).write_text(name)
+        here.dvc("add", "--quiet", name)
+    with (here.path / "big.bin.dvc").open("a") as file:
+        file.write("  remote: b\n")
+    here.commit("data")
+    here.dvc("push", "--quiet")
+    assert "in sync" in here.dvc("status", "--cloud").stdout
+    before = {name: servers.Folder(tmp_path / f"store {name}").objects() for name in "ab"}
+    assert [*before["a"], *before["b"]] == [md5(b"small.bin"), md5(b"big.bin")]
+    for options in ([], ["--repair"]):
+        assert "1 objects, 0.0 MB read; 0 damaged, 0 missing\n" in here.project("sharing", "check", *options).stdout
+    assert {name: servers.Folder(tmp_path / f"store {name}").objects() for name in "ab"} == before
+    done = here.project("sharing", "check", "--remote", "b", check=False)
+    assert done.stdout.startswith(f"missing  small.bin  {md5(b'small.bin')}\n")  # as `dvc push --remote b` would see it
+    assert "1 missing" in done.stdout

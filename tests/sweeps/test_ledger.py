@@ -25,7 +25,10 @@ SPACE = {
 }
 SETTINGS = {"rate": 0.5, "width": 32, "clip": None, "sizes": [1], "kind": "b", "momentum": 0.9, "epochs": 50}
 PARAMS = {"rate": 0.001, "width": 48, "clip": None, "sizes": [8, 8], "kind": "a"}
-FACTS = {"fingerprint": "f", "code": {"a.py": "1"}, "baseline": "0" * 40}
+FACTS = {
+    **{"file": "studies/one.yaml", "label": "one", "fingerprint": "f", "settings_values": {}},
+    **{"code": {"a.py": "1"}, "baseline": "0" * 40},
+}
 OUTCOME = Outcome("one-000-abc", "c", [0.25], metrics={"a": None})
 FAILED = Outcome("one-000-abc", error="x")
 
@@ -171,11 +174,11 @@ def test_whatever_a_strategy_proposes_can_be_kept(path, content):
 def test_campaigns_have_their_own_facts_and_trials(path):
     first = begin(path)
     first.add(0, Proposal(PARAMS), forms(study(), SETTINGS))
-    begin(path, facts={"baseline": "1" * 40}, name="one@def")
+    begin(path, facts={**FACTS, "baseline": "1" * 40}, name="one@def")
     storage = open_ledger(path)
     assert names(storage) == ["one@abc", "one@def"]
     assert Campaign(storage, "one@abc").facts == FACTS
-    assert Campaign(storage, "one@def").facts == {"baseline": "1" * 40}
+    assert Campaign(storage, "one@def").facts == {**FACTS, "baseline": "1" * 40}
     assert (len(reopened(path).trials()), len(reopened(path, "one@def").trials())) == (1, 0)
 
 

@@ -432,6 +432,12 @@ def test_a_parameter_is_not_blamed_for_another_whose_name_begins_alike(tmp_path)
     resolve(tiny.repository, study(metric="m.json:loss", space={"epochs": [1, 2]}, schema="schema.json"), commit)
 
 
+def test_a_strategy_that_needs_what_is_not_installed_is_refused(tiny, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (line,) = mistakes(tiny, strategy={"kind": "gp"}, trials=3)
+    assert line == "strategy: gp needs PyTorch, which is not installed: pip install torch"
+
+
 # Elsewhere than at the top
 
 

@@ -125,7 +125,8 @@ def test_a_study_ends_at_its_limit_of_failures(foreign):
     )
     ended = run(foreign, path, check=False)
     assert ended.returncode == 1
-    assert "2 trials have failed (stop.failures: 2)" in ended.stdout
+    assert "2 trials have failed and none has got as far as its figures (stop.failures: 2)" in ended.stdout
+    assert "0 of 3 trials done, 2 failed, 1 not run; ended because" in ended.stdout
     assert len(foreign.runs()) == 2
 
 
@@ -342,9 +343,11 @@ def test_a_lost_ledger_is_rebuilt_from_the_experiments(foreign):
     run(foreign, path)
     before = params(foreign.trials("tpe"))
     foreign.run("rm", "-r", ".dvc/tmp/sweeps")
-    assert "6 complete" in foreign.sweeps("status", str(path)).stdout
-    assert params(foreign.trials("tpe")) == before
+    told = foreign.sweeps("status", str(path), check=False)
+    assert "6 experiments of study tpe are in no ledger" in told.stderr
+    assert not (foreign.path / ".dvc/tmp/sweeps").exists()
     assert "6 of 6" in run(foreign, path).stdout
+    assert params(foreign.trials("tpe")) == before
     assert len(foreign.runs()) == 6
 
 
@@ -440,6 +443,7 @@ def test_enqueue_fills_the_real_queue_and_the_report_finds_what_it_ran(foreign):
     foreign.run("dvc", "queue", "start", "--jobs", "2")
     wait_until(lambda: len(foreign.experiments()) == 4, 120)
     foreign.run("dvc", "queue", "stop", "--kill", check=False)
+    run(foreign, path, "--take-over")
     assert sorted(trial.values[0] for trial in foreign.trials("grid")) == pytest.approx(
         sorted(loss(width, rate) for width in (3, 5) for rate in (0.01, 0.1))
     )
