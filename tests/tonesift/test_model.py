@@ -220,7 +220,7 @@ def test_the_same_model_is_the_same_file(model, tmp_path):
             lambda path: save_file(
                 {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 3})}
             ),
-            "do not fit",
+            r"damaged \(model is missing\)",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tonesift import compute, metrics, params
+from tonesift import compute, memory, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.evaluation import comparison, evaluation, tables
 from tonesift.evaluation.judge import Judge
@@ -54,11 +54,13 @@ def evaluate(
         For each output sample of the network on test.
     """
     evaluation.check_fit(test, facts)
+    windows.check_fit(split, train)
     device = compute.choose_device(settings.device)
     with compute.workers(device, PARALLEL) as run:
         ours = Judge(model.to(device), facts, settings.batch_size, run, device)
         task = comparison.make_task(test.facts, test.samples)
         tried = evaluation.choose(ours, settings, task, (test.count, test.samples), split)
+        memory.check(memory_needed(ours, tried, test))
         signals = sequences.read_signals(test, facts["center"], facts["scale"], device)
         begin = time.perf_counter()
         scored = ours.score(signals, tried.test)
@@ -85,3 +87,15 @@ def evaluate(
             )
             more = examination.examine(subject, task, found.own, mixture, target, tried.test)
     return found, more, 1e6 * seconds / sum(seen.count for seen in scored.tallies)
+
+
+def memory_needed(ours: Judge, tried: evaluation.Tried, test: recordings.Recordings) -> dict[str, float]:
+    """Bytes for judging a network, by what they are for."""
+    tones = len(test.facts.frequencies)
+    needed = {str(test.path): 8.0 * test.count * test.samples * (1 + tones)}
+    if ours.reset is None:
+        needed["evaluate.streams"] = 4.0 * len(tried.test.starts) * tried.test.length * (1 + 2 * tones)
+    else:
+        rows = min(ours.batch_size, len(tried.test.starts) * ours.model.examples)
+        needed["evaluate.batch_size"] = 4.0 * rows * ours.reset
+    return needed
