@@ -13,6 +13,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from sweeps.errors import StudyError
+from sweeps.errors import StudyError, shown
 from sweeps.plan.spaces import label
 from sweeps.plan.strategies import Proposal
 from sweeps.plan.studies import OneAtATime, Points, Study
@@ -79,11 +81,44 @@ def open_ledger(path: Path, write: bool = False) -> JournalStorage:
         else:
             backend = _ReadOnly(path)
         with quiet():
-            return JournalStorage(backend)
+            storage = JournalStorage(backend)
+        _check(storage)
+        return storage
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
-        raise StudyError(f"{path}: damaged ({error}): take the committed one, or move it away to begin anew") from error
+    except Exception as error:  # Optuna replays what it finds, and raises what that comes to
+        fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else {}
+        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error) or type(error).__name__
+        raise StudyError(
+            f"{path}: damaged ({' '.join(reason.split())}): take the committed one, or move it away to begin anew"
+        ) from error
+
+
+class _Facts(BaseModel):
+    """What a campaign says of itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    file: str = ""
+    label: str = ""
+    baseline: str = ""
+    settings_values: dict[str, Any] = {}
+    fingerprint: str = ""
+    code: dict[str, str] = {}
+    definition: dict[str, Any] = {}
+
+
+def _check(storage: JournalStorage) -> None:
+    """Every campaign and trial is of the types that its readers rely on."""
+    for name in names(storage):
+        campaign = Campaign(storage, name)
+        _Facts.model_validate(campaign.facts)
+        trials, count = campaign.trials(), len(storage.get_study_directions(campaign.study_id))
+        TypeAdapter(list[Trial]).validate_python([asdict(trial) for trial in trials])
+        for trial in trials:
+            each = [trial.values, *(outcome.values for outcome in trial.experiments.values())]
+            if any(values is not None and len(values) != count for values in each):
+                raise ValueError(f"trial {trial.index} has not {count} values, as its study has objectives")
 
 
 @contextlib.contextmanager
@@ -187,6 +222,23 @@ class Campaign:
     def study(self) -> optuna.Study:
         """Optuna's own study of it, for its analyses."""
         return optuna.load_study(study_name=self.name, storage=self.storage)
+
+
+def check_fit(campaign: Campaign, study: Study) -> None:
+    """Refuse a campaign whose trials cannot be those of the study that it says it is of.
+
+    Raises
+    ------
+    StudyError
+        With the first trial that is not.
+    """
+    known, objectives = forms(study, campaign.facts["settings_values"]).keys(), len(study.objective)
+    for trial in campaign.trials():
+        if not set(trial.params) <= known or (trial.values is not None and len(trial.values) != objectives):
+            raise StudyError(
+                f"{campaign.name}: damaged (trial {trial.index} varies {shown(sorted(trial.params))} and has values "
+                f"{shown(trial.values)}): take the committed ledger, or move it away to begin anew"
+            )
 
 
 def names(storage: JournalStorage) -> list[str]:
