@@ -11,7 +11,7 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
+.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
 	@python -m workspace ready
@@ -43,6 +43,9 @@ share-test: .venv/installed-test-all  ## the tests of remotes alone: two clones 
 torture: .venv/installed-test  ## kill searches and dvc repro, each at every step and at random (half an hour)
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
 	@TORTURE_ROUNDS=6 python -m pytest --numprocesses 2 tests/workspace/test_undo.py
+
+fuzz: .venv/installed-test  ## 4000 damaged inputs of every kind to the real commands: none may end in a traceback (twenty minutes)
+	@python tests/fuzz/campaign.py --mutations 4000
 
 lint: .venv/installed-dev  ## check style and formatting
 	@ruff check .
