@@ -24,7 +24,7 @@ def story(arguments: argparse.Namespace) -> None:
             points = [point(row) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
-            f"{arguments.table}: not a study's table: run `python -m sweeps run studies/story.yaml`"
+            f"{arguments.table}: not a study's table: run `python -m dvcsweep run studies/story.yaml`"
         ) from error
     with replacing(arguments.picture) as aside:
         aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
