@@ -180,19 +180,10 @@ def two_jobs(folder: Path) -> None:
 
 def run_study(path: Path, name: str, jobs: int, *arguments: str) -> float:
     """Seconds of a study in a clone of this repository."""
+    options = ("--no-report", "--jobs", str(jobs), *arguments)
     begin = time.perf_counter()
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "dvcsweep",
-            "run",
-            f"studies/{name}.yaml",
-            "--no-report",
-            "--jobs",
-            str(jobs),
-            *arguments,
-        ],
+        [sys.executable, "-m", "dvcsweep", "run", f"studies/{name}.yaml", *options],
         cwd=path,
         env=environment(path / "times"),
         check=not arguments,

@@ -59,9 +59,8 @@ class Other(Tiny):
         (self.path / "st.yaml").write_text(json.dumps({**STUDY, **content}), encoding="utf-8")
 
     def sweeps(self, command: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = SWEEPS.run(
-            "dvcsweep.__main__", command, "st.yaml", *options, cwd=self.path, environment=self.environment
-        )
+        arguments = (command, "st.yaml", *options)
+        done = SWEEPS.run("dvcsweep.__main__", *arguments, cwd=self.path, environment=self.environment)
         assert "Traceback" not in done.stdout + done.stderr
         return checked(done) if check else done
 
