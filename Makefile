@@ -41,7 +41,7 @@ share-test: .venv/installed-test-all  ## the tests of remotes alone: two clones 
 	@python -m pytest tests/sharing
 
 torture: .venv/installed-test  ## kill searches and dvc repro, each at every step and at random (half an hour)
-	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/sweeps/test_faults.py
+	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/dvcsweep/test_faults.py
 	@TORTURE_ROUNDS=6 python -m pytest --numprocesses 2 tests/workspace/test_undo.py
 
 fuzz: .venv/installed-test  ## 4000 damaged inputs of every kind to the real commands: none may end in a traceback (twenty minutes)
@@ -73,16 +73,16 @@ bench: .venv/installed-scale  ## measure what docs/speed.md says (about forty mi
 	@python -m benchmarks.scale driver --trials 10000
 
 baseline: .venv/installed  ## the guide's configuration as a study, and its comparison for docs/results.md (ten minutes)
-	@python -m sweeps run studies/baseline.yaml
+	@python -m dvcsweep run studies/baseline.yaml
 	@git show "$$(git for-each-ref --sort=-creatordate --count=1 --format='%(objectname)' \
 		'refs/exps/**/baseline-000-*')":metrics/evaluate/comparison.csv > docs/baseline.csv
 
 guide: .venv/installed  ## measure the guide's tables again (hours; goes on where it stopped) into docs/guide-tables.md
-	@for study in studies/guide-*.yaml; do python -m sweeps run $$study || exit 1; done
+	@for study in studies/guide-*.yaml; do python -m dvcsweep run $$study || exit 1; done
 	@python -m pages.guide_tables studies docs/guide-claims.yaml docs/guide-tables.md
 
 families: .venv/installed  ## the families side by side (an hour), and what a sample costs as a stream, into docs/families.csv
-	@for study in parameters time folds; do python -m sweeps run studies/family-$$study.yaml || exit 1; done
+	@for study in parameters time folds; do python -m dvcsweep run studies/family-$$study.yaml || exit 1; done
 	@python -m benchmarks.families docs/families.csv
 
 pictures: .venv/installed  ## bring the pictures that README and docs/ show to docs/

@@ -5,7 +5,7 @@ python -m benchmarks.kills --trials 200 --share 0.02    # half an hour on a busy
 
 For one process in a hundred that appears, one of those that live, drawn at random, is killed (SIGKILL) a little later:
 driver, worker, DVC, Git and stage alike. Whoever looks after them types again what one types when nothing goes on:
-`python -m sweeps run STUDY` when the driver is gone, `dvc queue start` when a worker is. Nothing else is mended.
+`python -m dvcsweep run STUDY` when the driver is gone, `dvc queue start` when a worker is. Nothing else is mended.
 """
 
 import argparse

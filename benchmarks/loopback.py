@@ -161,7 +161,7 @@ def main() -> None:
             for _ in range(count):
                 nodes.add().start()
             print(
-                f"python -m sweeps run STUDY --ray {nodes.address}      (or {nodes.client}); Ctrl-C stops it",
+                f"python -m dvcsweep run STUDY --ray {nodes.address}      (or {nodes.client}); Ctrl-C stops it",
                 flush=True,
             )
             signal.pause()

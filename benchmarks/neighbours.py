@@ -166,7 +166,7 @@ class Tool:
 
 
 TOOLS = {
-    OURS: Tool(ours, ("sweeps",)),
+    OURS: Tool(ours, ("dvcsweep",)),
     "DVC's queue": Tool(queue, ("dvc",)),
     "Optuna calling `dvc exp run`": Tool(by_optuna(EXPERIMENT), ("optuna", "dvc")),
     "Optuna with DVCLive's callback": Tool(by_optuna(PROCESS, DVCLIVE), ("optuna", "dvclive")),

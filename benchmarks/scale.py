@@ -34,15 +34,15 @@ from optuna.storages import BaseStorage
 
 from benchmarks import machine
 from benchmarks.searches import environment
-from sweeps.commands import locate, status
-from sweeps.plan import studies
-from sweeps.plan.strategies import Proposal
-from sweeps.record import campaigns
-from sweeps.record.ledger import FILE, Campaign, forms, open_ledger
-from sweeps.record.trials import Outcome
-from sweeps.repository import Repository, git, reference
-from sweeps.running.driver import Options, Search, run_study
-from sweeps.running.worker import RECEIVE, Job
+from dvcsweep.commands import locate, status
+from dvcsweep.plan import studies
+from dvcsweep.plan.strategies import Proposal
+from dvcsweep.record import campaigns
+from dvcsweep.record.ledger import FILE, Campaign, forms, open_ledger
+from dvcsweep.record.trials import Outcome
+from dvcsweep.repository import Repository, git, reference
+from dvcsweep.running.driver import Options, Search, run_study
+from dvcsweep.running.worker import RECEIVE, Job
 
 ROOT = Path.cwd()
 MIB = 2**20
@@ -50,7 +50,7 @@ RANDOM, TPE, PATTERN = "random-continuous", "tpe", "random"  # studies; the last
 TPE_TRIALS, ROUNDS, LOOSE = 1000, 3, 1000
 CURVES = tuple(f"metrics/train/plots/metrics/{part}/loss.tsv" for part in ("train", "validation"))
 PARAMS, METRICS, LOCK = "params.yaml", "metrics/train/metrics.json", "dvc.lock"
-SWEEPS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sweeps.__main__ import main; sys.exit(main())"
+SWEEPS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dvcsweep.__main__ import main; sys.exit(main())"
 # Starts a command from a small process: what a large one starts has at least its memory in the kernel's books.
 LAUNCH = """
 import resource, subprocess, sys, time
@@ -128,7 +128,7 @@ def outcome() -> Outcome:
 
 
 def at(path: Path) -> tuple[studies.Study, Repository, Path]:
-    """What sweeps' functions take for a study file."""
+    """What dvcsweep's functions take for a study file."""
     return studies.load(path), Repository.around(path.parent), path.resolve()
 
 
@@ -176,7 +176,7 @@ def show_status(path: Path) -> tuple[float, int]:
 
 def write_report(path: Path) -> tuple[float, int]:
     """Seconds to write table, pictures and pages, and memory."""
-    from sweeps import report  # here, so that it has no part in the memory of the others
+    from dvcsweep import report  # here, so that it has no part in the memory of the others
 
     study, repository, file = at(path)
     campaign = locate.locate(study, repository, file)
@@ -388,7 +388,7 @@ class References:
         self.measure(f"{' '.join(listing)}, {state}", self.path, *listing, rounds=ROUNDS)
         begin = time.perf_counter()
         Repository(self.path).experiments()
-        self.say(f"list of experiments in sweeps, {state}: {time.perf_counter() - begin:.2f} s")
+        self.say(f"list of experiments in dvcsweep, {state}: {time.perf_counter() - begin:.2f} s")
         worker = self.folder / "worker"
         subprocess.run(["git", "clone", "--quiet", "--local", str(self.path), str(worker)], check=True)
         seconds = []
@@ -414,7 +414,7 @@ class References:
     def dvc(self) -> None:
         """DVC's own commands, and `status`, which looks for experiments that no ledger knows."""
         python = (sys.executable, "-c", SWEEPS, str(ROOT))
-        self.measure("sweeps status", self.path, *python, "status", "studies/quick.yaml")
+        self.measure("dvcsweep status", self.path, *python, "status", "studies/quick.yaml")
         self.measure("dvc exp list --name-only", self.path, "dvc", "exp", "list", "--name-only")
         self.measure("dvc exp list", self.path, "dvc", "exp", "list")
         show = ("dvc", "exp", "show", "--no-pager")

@@ -20,7 +20,7 @@ from benchmarks import machine
 
 ROUNDS, TRIALS, JOBS = 3, 12, 2
 ROOT = Path.cwd()
-SWEEPS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sweeps.__main__ import main; sys.exit(main())"
+SWEEPS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dvcsweep.__main__ import main; sys.exit(main())"
 STAGE = """
 import json, os, time
 p = json.load(open("params.json"))
@@ -186,9 +186,10 @@ def two_jobs(folder: Path) -> None:
 
 def run_study(path: Path, name: str, jobs: int, *arguments: str) -> float:
     """Seconds of a study in a clone of this repository."""
+    options = ("--no-report", "--jobs", str(jobs), *arguments)
     begin = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "sweeps", "run", f"studies/{name}.yaml", "--no-report", "--jobs", str(jobs), *arguments],
+        [sys.executable, "-m", "dvcsweep", "run", f"studies/{name}.yaml", *options],
         cwd=path,
         env=environment(path / "times"),
         check=not arguments,

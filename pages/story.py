@@ -13,7 +13,7 @@ from tonesift.atomic import replacing
 from tonesift.errors import InputError, shown
 from tonesift.full_evaluation import figures
 
-REMEDY = "run `python -m sweeps run studies/story.yaml`"
+REMEDY = "run `python -m dvcsweep run studies/story.yaml`"
 CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
 FILE = "metrics/evaluate/metrics.json"
 

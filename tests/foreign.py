@@ -15,14 +15,14 @@ from conftest import ROOT, Workspace, checked, quiet_environment
 from ruamel.yaml import YAML
 from warm import Warm
 
-from sweeps.commands import locate
-from sweeps.plan.studies import load
-from sweeps.record.ledger import Campaign
-from sweeps.record.trials import Trial
-from sweeps.repository import Experiment, Repository
-from sweeps.running.worker import MARK
+from dvcsweep.commands import locate
+from dvcsweep.plan.studies import load
+from dvcsweep.record.ledger import Campaign
+from dvcsweep.record.trials import Trial
+from dvcsweep.repository import Experiment, Repository
+from dvcsweep.running.worker import MARK
 
-SWEEPS = Warm("sweeps.__main__", flags=("-W", "error"))
+SWEEPS = Warm("dvcsweep.__main__", flags=("-W", "error"))
 FIT = """
 import json, math, os, pathlib, sys, time
 p = json.loads(pathlib.Path("config.json").read_text())
@@ -78,7 +78,7 @@ def loss(width: int, rate: float, rounds: int = 1, seed: int = 1) -> float:
 
 @dataclass
 class Foreign(Workspace):
-    """The foreign repository, with `python -m sweeps` at hand."""
+    """The foreign repository, with `python -m dvcsweep` at hand."""
 
     def study(self, name: str, **content: object) -> Path:
         """Write a study file."""
@@ -89,13 +89,13 @@ class Foreign(Workspace):
         return path
 
     def command(self, *arguments: str) -> list[str]:
-        """`python -m sweeps`, from anywhere."""
-        start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sweeps.__main__ import main; sys.exit(main())"
+        """`python -m dvcsweep`, from anywhere."""
+        start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dvcsweep.__main__ import main; sys.exit(main())"
         return [sys.executable, "-W", "error", "-c", start, str(ROOT), *arguments]
 
     def sweeps(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        done = SWEEPS.run("sweeps.__main__", *arguments, cwd=self.path, environment=self.environment)
+        done = SWEEPS.run("dvcsweep.__main__", *arguments, cwd=self.path, environment=self.environment)
         return checked(done) if check else done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

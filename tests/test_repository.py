@@ -24,10 +24,10 @@ FOLDERS = {
     "tonesift": set(),
     "stages": {"tonesift"},
     "pages": {"tonesift"},
-    "sweeps": set(),
+    "dvcsweep": set(),
     "sharing": set(),
     "workspace": set(),
-    "benchmarks": {"tonesift", "sweeps", "sharing", "stages"},
+    "benchmarks": {"tonesift", "dvcsweep", "sharing", "stages"},
 }
 # And each room of a package: what stands beside the rooms is the ground, which all of them may import.
 LEARNING = {"data", "networks"}
@@ -44,7 +44,7 @@ BELOW = {
         "evaluation": EVALUATION,
         "full_evaluation": {*EVALUATION, "evaluation"},
     },
-    "sweeps": {
+    "dvcsweep": {
         "plan": set(),
         "record": {"plan"},
         "running": {"plan", "record"},

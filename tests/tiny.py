@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import quiet_environment
 
-from sweeps.repository import Repository
+from dvcsweep.repository import Repository
 
 
 @dataclass

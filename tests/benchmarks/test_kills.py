@@ -56,10 +56,10 @@ def test_stages_that_ran_to_the_end_are_counted_and_not_those_that_only_began():
         (["/usr/bin/git", "push"], "git"),
         (["/bin/sh", "-c", "python fit.py"], "stage"),
         (["python", "/v/bin/dvc", "exp", "queue-worker", "dvc-exp-1@localhost"], "worker"),
-        (["python", "-c", "from sweeps.running.worker import main; main()"], "worker"),
+        (["python", "-c", "from dvcsweep.running.worker import main; main()"], "worker"),
         (["python", "/v/bin/dvc", "exp", "exec-run", "--infofile", "f"], "dvc"),
         (["python", "/v/bin/dvc", "queue", "start"], "command"),
-        (["python", "-c", "from sweeps.__main__ import main", "run", "kills.yaml"], "driver"),
+        (["python", "-c", "from dvcsweep.__main__ import main", "run", "kills.yaml"], "driver"),
         ([], "driver"),
     ],
 )

@@ -267,7 +267,7 @@ def test_interrupted_it_leaves_the_cluster_and_goes_on_later(foreign, cluster):
 # Ray's head starts a process for every client; where that fails, as on a busy machine it may, Ray says so like this.
 FAILING = """
 import ray
-from sweeps.running import cluster
+from dvcsweep.running import cluster
 cluster.PAUSE = 1.0
 real, left = ray.init, int(sys.argv.pop(1))
 
@@ -285,7 +285,7 @@ ray.init = init
 def as_client(foreign: Foreign, path: str, address: str, failures: int) -> subprocess.CompletedProcess[str]:
     """A search from outside the cluster, whose first attempts to connect fail."""
     interpreter, *flags, program, root = foreign.command()
-    program = program.replace("from sweeps", f"{FAILING}from sweeps")
+    program = program.replace("from dvcsweep", f"{FAILING}from dvcsweep")
     search = ("run", path, "--ray", address, "--no-report")
     return foreign.run(interpreter, *flags, program, root, str(failures), *search, check=False)
 
@@ -331,7 +331,7 @@ def test_a_cluster_of_its_own_on_this_machine(foreign, cluster, tmp_path):
     ).exists()  # such as a token that later clusters would ask for
     assert [trial.state for trial in foreign.trials("grid")] == ["complete"] * len(WIDTHS)
     assert len(references(foreign)) == len(WIDTHS)
-    wait_until(lambda: not list((tmp_path / "cache").glob("sweeps/*/clones/*")), 90)
+    wait_until(lambda: not list((tmp_path / "cache").glob("dvcsweep/*/clones/*")), 90)
 
 
 def test_where_ray_could_not_start_is_said(foreign, tmp_path):
@@ -358,7 +358,7 @@ def test_a_client_that_cannot_connect_is_told_why(foreign, cluster):
     done = as_client(foreign, study(foreign), cluster.client, failures=5)
     assert done.returncode == 2
     told = f"no Ray cluster at {cluster.client}: Initialization failure from server: it did not start"
-    assert done.stderr == f"sweeps: {told}\n"
+    assert done.stderr == f"dvcsweep: {told}\n"
 
 
 def refused(foreign: Foreign, told: str, *options: str) -> None:

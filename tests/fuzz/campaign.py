@@ -46,7 +46,7 @@ IMPORTS = (
     *("stages.generate", "stages.prepare", "stages.train", "stages.evaluate", "pages.report", "pages.story"),
     *("pages.guide_tables", "dvclive", "torch._dynamo", "tonesift.learning.run", "tonesift.full_evaluation.run"),
     *("tonesift.streaming.command", "tonesift.streaming.resampling", "soundfile"),
-    *("sweeps.__main__", "sweeps.results.report"),
+    *("dvcsweep.__main__", "dvcsweep.results.report"),
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 

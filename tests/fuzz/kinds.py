@@ -27,8 +27,8 @@ EVALUATE = (
 REPORT = ("pages.report", "plots/report.html", "models/README.md")
 STORY = ("pages.story", "studies/story/trials.csv", "docs/story.png")
 GUIDE = ("pages.guide_tables", "studies", "docs/guide-claims.yaml", "docs/guide-tables.md")
-BEST, STATUS = ("sweeps.__main__", "best", "studies/demo.yaml"), ("sweeps.__main__", "status", "studies/demo.yaml")
-REPORTED = ("sweeps.__main__", "report", "studies/demo.yaml")
+BEST, STATUS = ("dvcsweep.__main__", "best", "studies/demo.yaml"), ("dvcsweep.__main__", "status", "studies/demo.yaml")
+REPORTED = ("dvcsweep.__main__", "report", "studies/demo.yaml")
 FILTER = ("tonesift.__main__", "filter")
 RATE = ("--rate", "100")
 STATE = (*FILTER, "in.csv", "--state", "state.npz", "-o", "out.csv", *RATE)
@@ -161,10 +161,10 @@ def _make_tables(folder: Path) -> None:
 
 
 def _make_studies(folder: Path) -> None:
-    sys.path[:0] = [str(ROOT / "tests" / "sweeps")]
+    sys.path[:0] = [str(ROOT / "tests" / "dvcsweep")]
     from ledgers import FILE, played
 
-    from sweeps.plan.studies import load
+    from dvcsweep.plan.studies import load
 
     (folder / "studies" / "base.yaml").write_bytes((folder / "params.yaml").read_bytes())
     for name, place in (("demo", folder / ".dvc/tmp/sweeps/demo"), ("kept", folder / "studies/kept")):

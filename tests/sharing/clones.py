@@ -14,7 +14,7 @@ import yaml
 from conftest import Workspace, checked, quiet_environment
 from warm import Warm
 
-from sweeps.running.worker import PRELOADED
+from dvcsweep.running.worker import PRELOADED
 
 FOLDER = "tonesift-store"
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)  # the same in all of the run's processes
@@ -22,7 +22,7 @@ SECRETS = {  # of a user of S3 and WebDAV while the study runs
     "AWS_SECRET_ACCESS_KEY": f"s3-{RUN}",
     "webdav": f"dav-{RUN}",
 }
-SHARING = Warm("sharing.__main__", "sweeps.__main__", *PRELOADED)
+SHARING = Warm("sharing.__main__", "dvcsweep.__main__", *PRELOADED)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Clone(Workspace):
         return self.run("dvc", *arguments, check=check)
 
     def project(self, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `python -m sweeps` or `python -m sharing`."""
+        """Run `python -m dvcsweep` or `python -m sharing`."""
         done = SHARING.run(f"{module}.__main__", *arguments, cwd=self.path, environment=self.environment)
         return checked(done) if check else done
 

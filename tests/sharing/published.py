@@ -51,7 +51,7 @@ def _original(made: Workspace) -> Clone:
     clone.dvc("repro")
     clone.commit("built")
     secret = {"AWS_SECRET_ACCESS_KEY": SECRETS["AWS_SECRET_ACCESS_KEY"], "PYTHONPATH": str(ROOT)}
-    clone.run("python", "-m", "sweeps", "run", "studies/pair.yaml", **secret)
+    clone.run("python", "-m", "dvcsweep", "run", "studies/pair.yaml", **secret)
     clone.commit("study")
     return clone
 

@@ -26,7 +26,7 @@ def used(original, tmp_path_factory):
             here.use(started[-1].settings)
             here.dvc("push")
             here.dvc("exp", "push", "--all-commits", "origin")
-        here.project("sweeps", "report", "studies/pair.yaml")
+        here.project("dvcsweep", "report", "studies/pair.yaml")
         here.project("sharing", "check")
         yield here, started
     finally:

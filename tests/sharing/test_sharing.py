@@ -144,7 +144,7 @@ def test_one_line_moves_it(folder, tmp_path):
 
 def test_the_study_is_reported_in_the_second_clone(folder):
     before = folder.here.read("studies/pair/trials.csv")
-    folder.there.project("sweeps", "report", "studies/pair.yaml")
+    folder.there.project("dvcsweep", "report", "studies/pair.yaml")
     assert folder.there.read("studies/pair/trials.csv") == before
     rows = list(csv.DictReader(before.splitlines()))
     assert [row["params.model.hidden_size"] for row in rows] == ["5", "6"]
