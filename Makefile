@@ -11,7 +11,7 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture lint format bench baseline guide families pictures schema clean help
+.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
 	@python -m workspace ready
@@ -44,6 +44,9 @@ torture: .venv/installed-test  ## kill searches and dvc repro, each at every ste
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/dvcsweep/test_faults.py
 	@TORTURE_ROUNDS=6 python -m pytest --numprocesses 2 tests/workspace/test_undo.py
 
+fuzz: .venv/installed-test  ## 4000 damaged inputs of every kind to the real commands: none may end in a traceback (twenty minutes)
+	@python tests/fuzz/campaign.py --mutations 4000
+
 lint: .venv/installed-dev  ## check style and formatting
 	@ruff check .
 	@ruff format --check .
@@ -64,6 +67,7 @@ bench: .venv/installed-scale  ## measure what docs/speed.md says (about forty mi
 	@python -m benchmarks.evaluation
 	@python -m benchmarks.overhead
 	@python -m benchmarks.streaming
+	@python -m benchmarks.reading
 	@python -m benchmarks.searches --trials 500
 	@python -m benchmarks.cluster
 	@python -m benchmarks.scale driver --trials 10000

@@ -20,9 +20,10 @@ from torch import nn
 
 from benchmarks import machine
 from tonesift import params
+from tonesift.formats import files
+from tonesift.formats.base import tones_form
 from tonesift.metadata import Figures, Metadata, Summary
 from tonesift.networks import model as models
-from tonesift.streaming import soundfiles
 from tonesift.streaming.tonefilter import ToneFilter
 
 FREQUENCIES, RATE, HIDDEN, LAYERS = (1.0, 3.0, 5.0, 7.0), 1000.0, 128, 2
@@ -105,8 +106,8 @@ def file_speed(folder: Path, hop: int) -> float:
     seconds = []
     for _ in range(3):
         tone_filter, begin = make_filter(hop), time.perf_counter()
-        form = soundfiles.Form(RATE, FREQUENCIES, samples)
-        with soundfiles.opened(source) as mixture, soundfiles.created(output, form) as write:
+        form = tones_form(RATE, FREQUENCIES, samples)
+        with files.opened(source) as mixture, files.created(output, form) as write:
             for chunk in mixture.chunks:
                 write(tone_filter.push(chunk))
             write(tone_filter.finish())

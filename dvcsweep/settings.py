@@ -4,18 +4,22 @@ import csv
 import io
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
+from ruamel.yaml.nodes import Node
 from ruamel.yaml.resolver import implicit_resolvers
 
-from dvcsweep.errors import NotFiniteError, StudyError
+from dvcsweep.errors import NotFiniteError, StudyError, shown
 from dvcsweep.files import write_whole
 
-MOST = 1_000_000  # values in a file
+CHARACTERS = 2 * 10**6  # of a YAML file, once every alias stands for what it names
+DEPTH = 50
 
 
 def parse(path: str, text: str) -> dict[str, Any]:
@@ -27,27 +31,55 @@ def parse(path: str, text: str) -> dict[str, Any]:
         elif kind == "TOML":
             content = tomllib.loads(text)
         else:
-            content = YAML(typ="safe", pure=True).load(text)
-    except (ValueError, YAMLError) as error:
+            reader = YAML(typ="safe", pure=True)
+            reader.Constructor = _Constructor
+            _check_size(path, reader.parse(text))
+            content = reader.load(text)
+    except StudyError:
+        raise
+    except (ValueError, YAMLError, RecursionError) as error:
         raise StudyError(f"{path}: not readable as {kind}: {unreadable(error)}") from error
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:  # of a tag that does not fit its value
-        raise StudyError(f"{path}: not readable as {kind}: {type(error).__name__} {error}") from error
-    if _size(content, {}) > MOST:
-        raise StudyError(f"{path}: more than {MOST} values, once its aliases are followed")
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must hold a mapping of names to values")
     return content
 
 
-def _size(content: Any, known: dict[int, int]) -> int:
-    """How many values there are, counting those that aliases share as often as they stand there."""
-    if not isinstance(content, dict | list):
-        return 1
-    if id(content) not in known:
-        known[id(content)] = MOST + 1  # of one that holds itself
-        entries = content.values() if isinstance(content, dict) else content
-        known[id(content)] = 1 + sum(_size(entry, known) for entry in entries)
-    return known[id(content)]
+class _Constructor(SafeConstructor):
+    """A value's tag calls Python's own constructors, which raise what they like and name no line."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except YAMLError:
+            raise
+        except Exception as error:
+            problem = f"{shown(node.value)} cannot be read as {str(node.tag).rpartition(':')[2]}"
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark) from error
+
+
+def _check_size(path: str, events: Iterable[Event]) -> None:
+    """Refuse what is nested too deeply, and aliases of aliases that stand for more than anyone writes."""
+    sizes: dict[str | None, int] = {}
+    parents: list[tuple[str | None, int]] = []
+    total = 0
+    for event in events:
+        if isinstance(event, CollectionStartEvent):
+            parents.append((event.anchor, total))
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = parents.pop()
+            sizes[anchor] = total - before
+        elif isinstance(event, ScalarEvent):
+            total += len(event.value) + 1
+            sizes[event.anchor] = len(event.value) + 1
+        elif isinstance(event, AliasEvent):
+            total += sizes.get(event.anchor, CHARACTERS)  # of what it lies in itself, or of nothing
+        if len(parents) > DEPTH:
+            raise StudyError(f"{path}: nested more than {DEPTH} deep in line {event.start_mark.line + 1}")
+        if total >= CHARACTERS:
+            line = event.start_mark.line + 1
+            raise StudyError(
+                f"{path}: more than {CHARACTERS} characters by line {line}, what aliases stand for counted"
+            )
 
 
 def unreadable(error: Exception) -> str:

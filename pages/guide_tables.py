@@ -17,11 +17,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from tabulate import tabulate
 
 from pages import shell
+from tonesift import csvfile, yamlfile
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
@@ -34,6 +33,7 @@ EPOCHS, PATIENCES = (20, 50, 100, 200), (5, 10, 15, 20, 30)
 # Beside what a table varies: the guide's patience; but not its 50 epochs, of which only a patience of 5 spares any.
 RULES = {"epochs": {"patience": 15}, "patience": {"epochs": 200}}
 SAMPLES, LENGTH, TONES, STEP = 10_000, 50, 4, 10  # of the recording; of the studies' windows
+REMEDY = "run the study again, or take the committed results back with Git"
 Row = Mapping[str, str]
 
 
@@ -41,14 +41,20 @@ def guide_tables(arguments: argparse.Namespace) -> None:
     """Write every table into its place."""
     try:
         text = arguments.page.read_text(encoding="utf-8")
-        claims = YAML(typ="safe", pure=True).load(arguments.claims.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file: run from the top of the repository") from error
-    except YAMLError as error:
-        raise InputError(f"{arguments.claims}: not YAML: {str(error).splitlines()[0]}") from error
+    claims = yamlfile.read(arguments.claims) or {}
 
     def fill(place: re.Match[str]) -> str:
-        return place[1] + made(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
+        try:
+            return place[1] + made(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
+        except InputError:
+            raise
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{arguments.studies}: the results for table {place[2]} and the claims in {arguments.claims} do not "
+                f"fit ({type(error).__name__}: {error}): {REMEDY}"
+            ) from error
 
     with replacing(arguments.page) as aside:
         aside.write_text(PLACE.sub(fill, text), encoding="utf-8")
@@ -74,11 +80,11 @@ def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
 
 def trials(folder: Path) -> list[Row]:
     """Complete trials of a study's committed table; none of a study that has not been run."""
-    try:
-        with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if row["state"] == "complete"]
-    except FileNotFoundError:
+    path = folder / "trials.csv"
+    if not path.exists():
         return []
+    rows = csvfile.read(path, words=None, needed=("state",), remedy=REMEDY)
+    return [row for row in rows if row["state"] == "complete"]
 
 
 def setting(row: Row) -> tuple[str, str]:

@@ -4,13 +4,13 @@ python -m pages.report plots/report.html models/README.md
 """
 
 import argparse
-import csv
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pages import shell
-from tonesift import params
+from tonesift import csvfile, params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.evaluation import tables
@@ -20,6 +20,8 @@ from tonesift.reporting import card, diagnosis, page
 PARAMS = Path("params.yaml")
 MODEL, CURVES, TABLES = Path("models/model.safetensors"), Path("metrics/train/plots"), Path("metrics/evaluate")
 PICTURES = Path("plots/evaluate")
+REMEDY = "run `make repro`, or `make undo`"
+WORDS = ("tone", "name", "label", "context", "causal", "told", "rival", "tones_effect")
 CAPTIONS = {
     "overview": "One page of everything.",
     "graph2": "Every tone: mixture, target and output over two periods of the slowest tone.",
@@ -41,10 +43,15 @@ def write_report(arguments: argparse.Namespace) -> None:
     """Write both, and say the diagnosis with what to change next."""
     settings = load_params(PARAMS)
     _, metadata = models.load(MODEL)
-    tones, comparison = read_csv(TABLES / "tones.csv"), read_csv(TABLES / "comparison.csv")
-    limit = next(float(row["r2"]) for row in comparison if row["name"] == "limit")
+    tones = read("tones", needed=("tone", *diagnosis.SCORES))
+    comparison = read("comparison", needed=("name", "label", "context", "causal", "r2", "mse"))
+    limits = [float(row["r2"]) for row in comparison if row["name"] == "limit"]
+    if not tones or not limits:
+        raise InputError(
+            f"{TABLES}: {'comparison.csv has no row limit' if tones else 'tones.csv has no row'}: {REMEDY}"
+        )
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
-    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limit, settings)
+    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limits[0], settings)
     digest = models.digest(MODEL)
     content = page.Content(
         comparison=comparison,
@@ -75,18 +82,15 @@ def load_params(path: Path) -> params.Params:
     return params.Params(**dict(zip(names, params.load(path, *names), strict=True)))
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read(name: str, needed: Iterable[str] = ()) -> csvfile.Rows:
     """Rows of a table that stage `evaluate` wrote."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: run `make repro`, or `make undo`")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return csvfile.read(TABLES / f"{name}.csv", words=WORDS, needed=needed, remedy=REMEDY)
 
 
 def read_uncertainty() -> dict[str, Any]:
     """Intervals and paired comparisons, as far as there are any."""
-    intervals = [row for row in read_csv(TABLES / "uncertainty.csv") if row.get("low")]
-    paired = [row for row in read_csv(TABLES / "paired.csv") if row.get("low")]
+    intervals = read("uncertainty", needed=("tone", "r2", "low", "high"))
+    paired = read("paired", needed=("label", "context", "mse_difference", "low", "high", "wilcoxon_p"))
     return {
         "r2": {row["tone"]: [float(row["r2"]), float(row["low"]), float(row["high"])] for row in intervals},
         "paired": [row | {"rival": row["label"], "p": row["wilcoxon_p"]} for row in paired],

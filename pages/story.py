@@ -4,15 +4,16 @@ python -m pages.story studies/story/trials.csv docs/story.png
 """
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 from pages import shell
+from tonesift import csvfile
 from tonesift.atomic import replacing
-from tonesift.errors import InputError
+from tonesift.errors import InputError, shown
 from tonesift.full_evaluation import figures
 
+REMEDY = "run `python -m dvcsweep run studies/story.yaml`"
 CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
 FILE = "metrics/evaluate/metrics.json"
 
@@ -20,19 +21,27 @@ FILE = "metrics/evaluate/metrics.json"
 def story(arguments: argparse.Namespace) -> None:
     """Draw the study's points under the guide's claim."""
     try:
-        with arguments.table.open(encoding="utf-8", newline="") as file:
-            points = [point(row) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{arguments.table}: not a study's table: run `python -m dvcsweep run studies/story.yaml`"
-        ) from error
+        points = [point(row) for row in csvfile.read(arguments.table, words=None, needed=("label",), remedy=REMEDY)]
+    except (KeyError, PointError) as error:
+        raise InputError(f"{arguments.table}: not a study's table (no {error.args[0]}): {REMEDY}") from error
     with replacing(arguments.picture) as aside:
         aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
 
 
+class PointError(Exception):
+    """A row has no R²; the text says what it has."""
+
+
 def point(row: dict[str, str]) -> dict[str, Any]:
     """A trial as `figures.story` wants it."""
-    return {"label": row["label"], "r2": float(row[f"{FILE}:test.r2"]), "limit": float(row[f"{FILE}:limit.r2"])}
+    cells = {"r2": row[f"{FILE}:test.r2"], "limit": row[f"{FILE}:limit.r2"]}
+    try:
+        figures = {name: float(cell) for name, cell in cells.items()}
+    except ValueError:
+        figures = {}
+    if not figures or not all(-100 < value <= 1 for value in figures.values()):  # an R², and one that can be drawn
+        raise PointError(f"R² in row {shown(row['label'])}, but {shown(list(cells.values()))}")
+    return {"label": row["label"], **figures}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write both sets of recordings and report their signal-to-noise ratios."""
     (data,) = stages.settings(arguments.params, "data")
     arithmetic.choose("portable", or_native=True)
-    from tonesift.data import signals
+    from tonesift import memory
+    from tonesift.data import recordings, signals
 
+    memory.check(recordings.memory_needed(data))
     for warning in signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
     write(arguments.train, data, data.train_recordings, data.train_seed)

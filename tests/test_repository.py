@@ -34,12 +34,13 @@ LEARNING = {"data", "networks"}
 EVALUATION = {*LEARNING, "estimators", "learning"}
 BELOW = {
     "tonesift": {
-        "data": set(),
+        "formats": set(),
+        "data": {"formats"},
         "networks": set(),
         "estimators": set(),
         "reporting": set(),
         "learning": LEARNING,
-        "streaming": {*LEARNING, "learning"},
+        "streaming": {*LEARNING, "learning", "formats"},
         "evaluation": EVALUATION,
         "full_evaluation": {*EVALUATION, "evaluation"},
     },

@@ -15,20 +15,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from tonesift.errors import InputError
+from tonesift import yamlfile
+from tonesift.errors import InputError, shown
 from tonesift.families import COMMON, FAMILIES
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Every number has an upper bound, far beyond what anyone runs: sizes fit in 64 bits, squares in a float32.
+LARGEST = 1e15
+LOUDEST, FAINTEST = 1e6, 1e-6  # amplitudes
+QUIETEST = 1e-9  # noise, where there is any
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Hertz = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Frequencies = Annotated[list[Positive], Field(min_length=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Size = Annotated[int, Field(ge=1, le=10**5)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+TONES = 1000
+Frequencies = Annotated[list[Hertz], Field(min_length=1, max_length=TONES)]
+Phase = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Amplitude = Annotated[float, Field(ge=0, le=LOUDEST, allow_inf_nan=False)]
+Drawn = Annotated[float, Field(ge=FAINTEST, le=LOUDEST, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 
 
 def _field(description: str, advised: tuple[float, float] | None = None, **rules: Any) -> Any:
@@ -55,14 +66,14 @@ class Data(Section):
         "fixed: phases and amplitudes as listed; general: both drawn anew for every recording"
     )
     frequencies: Frequencies = _field("Hz, one for each tone, all different, below sampling_rate / 2", (0.1, 100))
-    phases: list[Finite] = _field("degrees, one for each tone (task fixed)", (0, 360))
-    amplitudes: list[NotNegative] = _field("one for each tone (task fixed)")
-    amplitude_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] = _field(
+    phases: list[Phase] = _field("degrees, one for each tone (task fixed)", (0, 360), max_length=TONES)
+    amplitudes: list[Amplitude] = _field("one for each tone (task fixed)", max_length=TONES)
+    amplitude_range: Annotated[list[Drawn], Field(min_length=2, max_length=2)] = _field(
         "lowest and highest amplitude to draw (task general)"
     )
-    noise_std: NotNegative = _field("standard deviation of the noise", (0.01, 0.5))
-    duration: Positive = _field("seconds, length of each recording", (5, 60))
-    sampling_rate: Positive = _field("Hz", (100, 10_000))
+    noise_std: Amplitude = _field("standard deviation of the noise, 0 or from 1e-9 up", (0.01, 0.5))
+    duration: Seconds = _field("seconds, length of each recording", (5, 60))
+    sampling_rate: Hertz = _field("Hz", (100, 10_000))
     train_recordings: Count = _field("recordings to train and validate on")
     test_recordings: Count = _field("recordings to test on")
     train_seed: Seed = _field("seed of the training recordings")
@@ -83,7 +94,7 @@ class Prepare(Section):
         "block: validate on a contiguous block or on whole recordings; random: window by window (leaks)"
     )
     val_split: Fraction = _field("share of the data to validate on", (0.05, 0.2))
-    folds: Annotated[int, Field(ge=2)] = _field("number of blocks for cross-validation")
+    folds: Annotated[int, Field(ge=2, le=10**6)] = _field("number of blocks for cross-validation")
     fold: Count | None = _field("block to validate on, 1 to folds; null: the last val_split of the data")
     scaling: Literal["none", "standard", "minmax", "robust"] = _field("of the mixture, fitted on the training part")
     seed: Seed = _field("seed of the random split")
@@ -93,22 +104,22 @@ class Model(Section):
     """Section `model`: the network. Every parameter is given; a family reads its own and those of every family."""
 
     family: Literal[tuple(FAMILIES)] = _field("kind of network, a module of tonesift.networks")
-    num_layers: Count = _field("layers on top of each other; blocks of transformer and tcn", (1, 6))
+    num_layers: Few = _field("layers on top of each other; blocks of transformer and tcn", (1, 6))
     dropout: Share = _field("share dropped behind each layer", (0, 0.5))
     conditioning: Literal["selector", "heads"] = _field(
         "selector: the input names the tone wanted; heads: the output is all tones"
     )
-    hop: Count = _field("samples in a step, read and given together: the filter's latency", (1, 20))
-    hidden_size: Count = _field("units in each layer (lstm, gru, tcn)", (32, 512))
+    hop: Size = _field("samples in a step, read and given together: the filter's latency", (1, 20))
+    hidden_size: Size = _field("units in each layer (lstm, gru, tcn)", (32, 512))
     layer_norm: bool = _field("normalise what each layer gives (lstm, gru, tcn); the transformer always does")
     bidirectional: bool = _field("read each window from behind as well (lstm, gru): no longer causal")
     recurrent_dropout: Share = _field("share of the weights between hidden values dropped (lstm, gru)", (0, 0.5))
-    model_dim: Count = _field("values in each step (transformer), a multiple of num_heads", (256, 1024))
-    num_heads: Count = _field("heads of attention (transformer)", (4, 16))
-    ff_dim: Count = _field("units between the layers of a block (transformer)", (1024, 4096))
+    model_dim: Size = _field("values in each step (transformer), a multiple of num_heads", (256, 1024))
+    num_heads: Size = _field("heads of attention (transformer)", (4, 16))
+    ff_dim: Size = _field("units between the layers of a block (transformer)", (1024, 4096))
     positions: Literal["learned", "rotary"] = _field("how attention knows distances (transformer)")
-    context: Count = _field("steps that attention reaches back (transformer), the present one included", (25, 500))
-    kernel_size: Count = _field("steps that a convolution reads (tcn)", (2, 7))
+    context: Size = _field("steps that attention reaches back (transformer), the present one included", (25, 500))
+    kernel_size: Few = _field("steps that a convolution reads (tcn)", (2, 7))
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -122,7 +133,7 @@ class Train(Section):
 
     epochs: Count = _field("at most", (5, 200))
     stateful: bool = _field("carry the state on along the recording instead of resetting it with every window")
-    stream_steps: Count = _field("steps in an epoch where the state is carried on", (10, 500))
+    stream_steps: Size = _field("steps in an epoch where the state is carried on", (10, 500))
     batch_size: Count = _field("windows, or streams side by side, in a step", (8, 256))
     fresh_noise: bool = _field("new noise of data.noise_std at every reading in place of the recorded")
     jitter: NotNegative = _field("standard deviation of new noise on top at every reading", (0, 0.2))
@@ -148,17 +159,15 @@ class Train(Section):
     )
     warmup: Share = _field("share of all steps over which the step size rises", (0, 0.5))
     scheduler_factor: Fraction = _field("by which the step shrinks", (0.1, 0.9))
-    scheduler_patience: Annotated[int, Field(ge=0)] = _field("epochs without gain before it shrinks", (3, 10))
+    scheduler_patience: Annotated[int, Field(ge=0, le=10**6)] = _field("epochs without gain before it shrinks", (3, 10))
     early_stop_patience: Count = _field("epochs without gain before training stops", (5, 30))
     fused: bool = _field("update all weights in one call")
     precision: Literal["float32", "bfloat16"] = _field(
         "of the network in training; bfloat16 where the processor has it"
     )
     seed: Seed = _field("seed of weights, order, dropout and new noise")
-    ensemble: Count = _field("networks trained from as many seeds, from train.seed up, and averaged", (1, 10))
-    shards: Count = _field(
-        "pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits"
-    )
+    ensemble: Few = _field("networks trained from as many seeds, from train.seed up, and averaged", (1, 10))
+    shards: Few = _field("pieces a batch is cut into on a CPU, each on a thread of its own; part of the result's bits")
     arithmetic: Literal["portable", "native"] = _field(
         "portable: the same bits on every x86-64 processor with AVX2; native: the quickest code of this processor"
     )
@@ -174,7 +183,7 @@ class Evaluate(Section):
         "scores: the figures experiments are compared by; full: also the classical filters, robustness and all pictures"
     )
     batch_size: Count = _field("windows in one pass through the model; more is faster and takes more memory")
-    streams: Count = _field("streams to judge a carried state on, from starts drawn over one period", (16, 256))
+    streams: Size = _field("streams to judge a carried state on, from starts drawn over one period", (16, 256))
     device: Literal["cpu", "cuda", "auto"] = _field("auto: cuda where there is one")
 
 
@@ -213,7 +222,7 @@ def load(path: str | Path, *sections: str) -> list[Any]:
     InputError
         With one line for each mistake: key, value, rule.
     """
-    values = _read(Path(path))
+    values = yamlfile.read(Path(path))
     try:
         found, mistakes = dict(Params.model_validate(values)), []
     except ValidationError as error:
@@ -223,16 +232,6 @@ def load(path: str | Path, *sections: str) -> list[Any]:
     if mistakes:
         raise InputError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return [attrgetter(name)(SimpleNamespace(**found)) for name in sections]
-
-
-def _read(path: Path) -> Any:
-    try:
-        # YAML 1.2 as DVC writes it: PyYAML would read DVC's 1e-05 as a string
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file: run from the top of the repository") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
 
 
 def _sound_sections(values: Any, unsound: set[int | str]) -> dict[str, Section]:
@@ -250,7 +249,7 @@ def _explain(details: ErrorDetails) -> str:
     if details["type"] == "extra_forbidden":
         return f"{key}: unknown parameter (a typing error?)"
     rule = details["msg"][0].lower() + details["msg"][1:]
-    return f"{key}: got {details['input']!r}, but {rule}"
+    return f"{key}: got {shown(details['input'])}, but {rule}"
 
 
 def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, train: Train | None) -> list[str]:
@@ -280,7 +279,7 @@ def _data_conflicts(data: Data) -> list[str]:
         if frequency >= data.sampling_rate / 2
     ]
     if len(set(data.frequencies)) < len(data.frequencies):
-        found.append(f"data.frequencies: got {data.frequencies}, but every tone needs a frequency of its own")
+        found.append(f"data.frequencies: got {shown(data.frequencies)}, but every tone needs a frequency of its own")
     for name in ("phases", "amplitudes"):
         values = getattr(data, name)
         if data.task == "fixed" and len(values) != len(data.frequencies):
@@ -288,8 +287,13 @@ def _data_conflicts(data: Data) -> list[str]:
                 f"data.{name}: got {len(values)} values, but data.frequencies has {len(data.frequencies)}: "
                 "give one for each tone"
             )
-    if data.task == "fixed" and 0 in data.amplitudes:
-        found.append(f"data.amplitudes: got {data.amplitudes}, but a tone needs an amplitude above 0 to be told apart")
+    if data.task == "fixed" and data.amplitudes and min(data.amplitudes) < FAINTEST:
+        found.append(
+            f"data.amplitudes: got {shown(data.amplitudes)}, but a tone needs an amplitude above 0, {FAINTEST:g} at "
+            "least, to be told apart"
+        )
+    if 0 < data.noise_std < QUIETEST:
+        found.append(f"data.noise_std: got {data.noise_std:g}, but it must be 0, or {QUIETEST:g} at least")
     if data.amplitude_range[0] > data.amplitude_range[1]:
         found.append(f"data.amplitude_range: got {data.amplitude_range}, but the lowest must come first")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from dvcsweep.errors import StudyError
 from dvcsweep.plan.studies import Study
 from dvcsweep.record.campaigns import begun, driver_of, folder
-from dvcsweep.record.ledger import FILE, Campaign, open_ledger
+from dvcsweep.record.ledger import FILE, Campaign, check_fit, open_ledger
 from dvcsweep.repository import Repository
 
 
@@ -54,7 +54,9 @@ def locate(study: Study, repository: Repository, path: Path) -> Campaign:
             f"{os.path.relpath(path)} is not what {other.name} was run with: run it as it is now, or take the old file "
             "back"
         )
-    return max((campaigns[-1] for campaigns in same if campaigns), key=finished)  # of equals the live one
+    newest = max((campaigns[-1] for campaigns in same if campaigns), key=finished)  # of equals the live one
+    check_fit(newest, study)
+    return newest
 
 
 def finished(campaign: Campaign) -> int:

@@ -26,19 +26,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
 from dvcsweep import naming
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import StudyError, shown
 from dvcsweep.plan.pruning import Prune, Rule, by_name
 from dvcsweep.plan.spaces import Space, check_value, size
 from dvcsweep.settings import flatten, parse
 
 MOST = 2**63 - 1  # points that numpy can draw from
+# Bounds far beyond what anyone runs.
+PositiveInt = Annotated[int, Field(gt=0, le=10**6)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9)]
 
 Value = Annotated[Any, AfterValidator(check_value)]
 
@@ -123,7 +124,7 @@ class CoarseToFine(_Model):
     """A grid over everything, then finer ones around the best so far."""
 
     kind: Literal["coarse-to-fine"]
-    levels: Annotated[int, Field(ge=2)] = 3
+    levels: Annotated[int, Field(ge=2, le=10**6)] = 3
     rounds: PositiveInt = 2
 
 
@@ -172,7 +173,7 @@ class Halving(_Model):
     budget: str
     minimum: PositiveInt
     maximum: PositiveInt
-    factor: Annotated[int, Field(ge=2)] = 3
+    factor: Annotated[int, Field(ge=2, le=10**6)] = 3
 
     @property
     def budgets(self) -> list[int]:
@@ -286,10 +287,10 @@ class Study(_Model):
     objective: list[Annotated[Objective, BeforeValidator(_objective)]] = Field(min_length=1)
     strategy: Annotated[Strategy, BeforeValidator(_by_kind)]
     trials: PositiveInt | None = None
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, le=MOST)] = 1
     jobs: PositiveInt = 2
     threads: PositiveInt = 1
-    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    gpus: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
     fixed: dict[str, Value] = Field(default_factory=dict)
     space: Space = Field(default_factory=dict)
     average_over: dict[str, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)
@@ -465,13 +466,13 @@ def load(path: str | Path) -> Study:
     name = content.setdefault("name", path.stem)
     if name != path.stem or not naming.STUDY.fullmatch(path.stem):
         raise StudyError(
-            f"{path}: name: got {name!r}, but it must be the file's name without its ending, in small letters, digits "
-            "and single hyphens, with no part that is a number of three digits or more"
+            f"{path}: name: got {shown(name)}, but it must be the file's name without its ending, in small letters, "
+            "digits and single hyphens, with no part that is a number of three digits or more"
         )
     if isinstance(content.get("base"), str):
         content["base"] = flatten(_mapping(path.parent / content["base"]))
     elif content.get("base") is not None:
-        raise StudyError(f"{path}: base: must be the path of a parameters file, but got {content['base']!r}")
+        raise StudyError(f"{path}: base: must be the path of a parameters file, but got {shown(content['base'])}")
     single = isinstance(content.get("objective"), str | dict)
     if single:
         content["objective"] = [content["objective"]]
@@ -491,6 +492,12 @@ def _mapping(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: not a text file in UTF-8") from error
 
 
+BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 KINDS = {
     "bool": "true or false",
     "dict": "a mapping",
@@ -518,22 +525,19 @@ def explain(details: Mapping[str, Any], single: bool = False) -> str:
         return f"{where}: {plain[kind]}"
     if kind == "union_tag_invalid":
         name = details["input"].get(context["discriminator"].strip("'"))
-        return f"{where}: got {name!r}, but there are {context['expected_tags']}"
+        return f"{where}: got {shown(name)}, but there are {context['expected_tags']}"
     if len(details["loc"]) == 2 and details["loc"][0] == "space" and kind == "model_type":
         rule = "a list of choices, or a mapping with low and high"
     elif kind in ("invalid_key", "string_type") and details["loc"][-1] in ("[key]", details["input"]):
         return f"{where}: a name must be text, so put it in quotes"
     elif kind == "literal_error":
         rule = context["expected"]
-    elif kind == "greater_than":
-        rule = f"above {context['gt']:g}"
-    elif kind == "less_than":
-        rule = f"below {context['lt']:g}"
-    elif kind == "greater_than_equal":
-        rule = f"at least {context['ge']:g}"
+    elif kind in BOUNDS:
+        words, limit = BOUNDS[kind]
+        rule = f"{words} {context[limit]:g}"
     else:
         rule = KINDS.get(kind.rpartition("_")[0], details["msg"])
-    return f"{where}: must be {rule}, but got {details['input']!r}"
+    return f"{where}: must be {rule}, but got {shown(details['input'])}"
 
 
 def _where(place: tuple[int | str, ...], single: bool) -> str:

@@ -21,6 +21,8 @@ from dvcsweep.progress import Display
 from dvcsweep.record.ledger import Campaign, names
 from dvcsweep.repository import Repository, dvc_folder
 
+FACTS = ("file", "label", "settings_values", "fingerprint", "code")
+
 
 def folder(repository: Repository, study: Study) -> Path:
     """Where a study keeps what belongs to this clone alone: ledger, logs, workers."""
@@ -65,7 +67,15 @@ def sole_driver(place: Path, name: str) -> Iterator[None]:
 def begun(storage: JournalStorage) -> list[Campaign]:
     """Campaigns of a ledger, oldest first; without one that was cut off before its facts were written."""
     campaigns = [Campaign(storage, name) for name in names(storage)]
-    return [campaign for campaign in campaigns if campaign.facts.get("baseline")]
+    whole = [campaign for campaign in campaigns if campaign.facts.get("baseline")]  # the last of them to be written
+    for campaign in whole:
+        missing = [name for name in FACTS if name not in campaign.facts]
+        if missing:
+            raise StudyError(
+                f"{campaign.name}: damaged (its ledger does not say its {', '.join(missing)}): take the committed "
+                "ledger, or move it away to begin anew"
+            )
+    return whole
 
 
 def _facts(study: Study, repository: Repository, resolved: Resolved) -> dict[str, Any]:

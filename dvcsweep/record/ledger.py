@@ -21,7 +21,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import StudyError, shown
 from dvcsweep.plan.spaces import label
 from dvcsweep.plan.strategies import Proposal
 from dvcsweep.plan.studies import OneAtATime, Points, Study
@@ -235,6 +235,23 @@ class Campaign:
     def study(self) -> optuna.Study:
         """Optuna's own study of it, for its analyses."""
         return optuna.load_study(study_name=self.name, storage=self.storage)
+
+
+def check_fit(campaign: Campaign, study: Study) -> None:
+    """Refuse a campaign whose trials cannot be those of the study that it says it is of.
+
+    Raises
+    ------
+    StudyError
+        With the first trial that is not.
+    """
+    known, objectives = forms(study, campaign.facts["settings_values"]).keys(), len(study.objective)
+    for trial in campaign.trials():
+        if not set(trial.params) <= known or (trial.values is not None and len(trial.values) != objectives):
+            raise StudyError(
+                f"{campaign.name}: damaged (trial {trial.index} varies {shown(sorted(trial.params))} and has values "
+                f"{shown(trial.values)}): take the committed ledger, or move it away to begin anew"
+            )
 
 
 def names(storage: JournalStorage) -> list[str]:

@@ -268,13 +268,17 @@ class Analysis:
     @cached_property
     def _importances(self) -> list[dict[str, float]]:
         return [
-            get_param_importances(
-                self.weighed, evaluator=evaluator(), target=lambda trial, place=place: trial.values[place]
-            )
+            self._weigh(place)
             if self.assessable and len({self.values[trial.index][place] for trial in self.sample}) > 1
             else {}
             for place in range(len(self.study.objective))
         ]
+
+    def _weigh(self, place: int) -> dict[str, float]:
+        try:
+            return get_param_importances(self.weighed, evaluator=evaluator(), target=lambda trial: trial.values[place])
+        except AssertionError:  # Optuna's, that a variance is not negative: rounding, where values hardly differ
+            return {}
 
     def curve(self, key: str) -> list[Trial]:
         """Of a study that varies one parameter at a time: the base and the trials that vary this one, by its value."""

@@ -198,7 +198,7 @@ def test_splits_and_ensembles_have_tables_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "claims", "message"),
     [
-        ([], "dropout: [", r"claims\.yaml: not YAML: "),
+        ([], "dropout: [", r"claims\.yaml: not readable as YAML: "),
         ([{"state": "complete", "params.a": "1", "params.b": "2"}], "", "its study varies 2"),
     ],
 )

@@ -1,4 +1,5 @@
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -82,3 +83,34 @@ def test_a_reader_never_sees_half(tmp_path):
     for digit in "123456789" * 10:
         write(path, digit * 100_000)
     assert os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1]) == 0
+
+
+def test_who_may_read_a_file_stays_as_it_was(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(0o600)
+    write(tmp_path / "file", "new")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_link_in_the_place_of_the_side_file_is_not_followed(tmp_path, folder):
+    other = tmp_path / "other"
+    other.mkdir() if folder else other.write_text("kept")
+    (tmp_path / f".file.{os.getpid()}.partial").symlink_to(other)
+    write(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert other.is_dir() if folder else other.read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["**.npy", "[a].npy", "a*"])
+def test_a_name_is_no_pattern(tmp_path, name):
+    (tmp_path / ".a.1.partial").touch()
+    write(tmp_path / name, "new")
+    assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / ".a.1.partial").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_the_name_asked_for():
+    with pytest.raises(OSError, match=r"denied: '/sys/file'|permitted: '/sys/file'|read-only.*'/sys/file'"):
+        write("/sys/file", "new")

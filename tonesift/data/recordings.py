@@ -5,27 +5,27 @@ memory-mapped; what was drawn and at which rate stands in the attributes. Everyt
 truncated, foreign, of another version or holds NaN is refused in one line, never half used.
 """
 
-import io
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tonesift import params
-from tonesift.atomic import replacing
-from tonesift.data import signals
-from tonesift.errors import InputError
+from tonesift.checked import Content
+from tonesift.data import signals, stored
+from tonesift.data.stored import Stored
+from tonesift.errors import InputError, shown
+from tonesift.formats.preallocated import created
 
 FORMAT = "tonesift recordings"
 VERSION = 1
-LIBRARY = ("v108", "v108")
-PAGE = 4096  # signals begin at multiples of it, as memory maps like
-OVERHEAD = 65_536  # bytes; more than the headers and attributes of a file of ours
+LOUDEST = 1e9  # beyond what any parameters make; squares of it fit in a float32
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,25 @@ class Facts:
     seed: int
 
 
+class _Attributes(Content):
+    sampling_rate: params.Hertz
+    frequencies: params.Frequencies
+    phases: Annotated[list[list[params.Finite]], Field(min_length=1)]
+    amplitudes: Annotated[list[list[params.Amplitude]], Field(min_length=1)]
+    second_moment: params.Positive
+    noise_std: params.Amplitude
+    task: Literal["fixed", "general"]
+    seed: params.Seed
+
+
 class Recordings:
     """An open set of recordings; made by `opened`, valid inside its `with` block."""
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path = path
-        self.facts = _facts(path, file)
-        self._mixture, self._tones = file["mixture"], file["tones"]
+    def __init__(self, file: Stored) -> None:
+        self.path, self._file = file.path, file
+        self.facts = _facts(file)
+        self._mixture, self._tones = file.dataset("mixture", np.float32, 2), file.dataset("tones", np.float32, 3)
+        self._check_shapes()
         self.count, self.samples = self._mixture.shape
 
     def mixture(self, index: int) -> NDArray[np.float32]:
@@ -84,16 +96,32 @@ class Recordings:
         return mixture, tones
 
     def _finite(self, dataset: h5py.Dataset, index: int) -> NDArray[np.float32]:
-        try:
-            values = dataset[index]
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({_first_line(error)}): {REMEDY}") from error
-        if not np.isfinite(values).all():
+        values = self._file.read(dataset, index)
+        if not (np.abs(values) <= LOUDEST).all():
             raise InputError(
-                f"{self.path}: recording {index} holds NaN or infinity in its {dataset.name[1:]}, but every sample "
-                f"must be finite: {REMEDY}"
+                f"{self.path}: recording {index} holds NaN or infinity in its {dataset.name[1:]}, or more than "
+                f"{LOUDEST:g}, but every sample must be finite: {REMEDY}"
             )
         return values
+
+    def _check_shapes(self) -> None:
+        mixture, tones, phases = self._mixture.shape, self._tones.shape, self.facts.phases.shape
+        fit = tones == (*phases, mixture[1]) and mixture[0] == phases[0] and self.facts.amplitudes.shape == phases
+        if not fit or phases[1] != len(self.facts.frequencies):
+            raise InputError(
+                f"{self.path}: mixture {mixture} and tones {tones} do not fit {len(self.facts.frequencies)} "
+                f"frequencies and phases {phases}: mixture is (R, N), tones (R, K, N), phases and amplitudes (R, K): "
+                f"{REMEDY}"
+            )
+
+
+def _facts(file: Stored) -> Facts:
+    found = file.content(_Attributes)
+    highest = max(found.frequencies)
+    if highest >= found.sampling_rate / 2 or len(set(found.frequencies)) < len(found.frequencies):
+        raise file.damaged(f"frequencies {shown(found.frequencies)} at {found.sampling_rate:g} Hz")
+    arrays = {name: np.array(getattr(found, name), dtype=np.float64) for name in ("phases", "amplitudes")}
+    return Facts(**{**dict(found), **arrays, "frequencies": tuple(found.frequencies)})
 
 
 REMEDY = "make it again with `dvc repro -f generate`, or bring the committed one back with `make undo`"
@@ -113,15 +141,8 @@ def opened(path: str | Path) -> Iterator[Recordings]:
     InputError
         If the file is missing, truncated, not HDF5, of another format or version, or its parts do not fit together.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: {REMEDY}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: not a whole HDF5 file ({_first_line(error)}): {REMEDY}") from error
-    with file:
-        yield Recordings(path, file)
+    with stored.opened(Path(path), FORMAT, VERSION, REMEDY) as file:
+        yield Recordings(file)
 
 
 def write(path: str | Path, facts: Facts, samples: int, signals: Iterable[tuple[NDArray, NDArray]]) -> None:
@@ -149,97 +170,10 @@ def write(path: str | Path, facts: Facts, samples: int, signals: Iterable[tuple[
         _set_attributes(file, facts)
 
 
-@contextmanager
-def created(path: str | Path, size: int) -> Iterator[h5py.File]:
-    """New HDF5 file to fill, which becomes `path` when the block ends; a full disk is noticed before it begins.
-
-    Parameters
-    ----------
-    path : str or Path
-        File to replace.
-    size : int
-        Bytes of data that will be written.
-
-    Raises
-    ------
-    InputError
-        If there is no room for `size` bytes.
-
-    Notes
-    -----
-    HDF5 crashes the process when it cannot flush what it has in memory, so room is reserved with the first bytes in
-    place and HDF5 fills a file that already has its size. The format is HDF5 1.8's, whatever the library: the same
-    bytes tomorrow.
-    """
-    with replacing(path) as aside:
-        try:
-            _reserve(aside, size)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written, it needs {size:,} bytes: {error.strerror}") from error
-        with h5py.File(aside, "r+", libver=LIBRARY, alignment_threshold=PAGE, alignment_interval=PAGE) as file:
-            yield file
-
-
-def _reserve(aside: Path, size: int) -> None:
-    empty = io.BytesIO()
-    h5py.File(empty, "w", libver=LIBRARY).close()
-    with aside.open("wb") as file:
-        file.write(empty.getvalue())
-        file.flush()
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
-
-
 def _set_attributes(file: h5py.File, facts: Facts) -> None:
     values = {"format": FORMAT, "version": VERSION, **vars(facts)}
     for name, value in values.items():
         file.attrs[name] = value
-
-
-def _facts(path: Path, file: h5py.File) -> Facts:
-    if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path}: an HDF5 file, but not of tonesift recordings (no attribute format={FORMAT!r})")
-    if file.attrs.get("version") != VERSION:
-        raise InputError(
-            f"{path}: recordings of version {file.attrs.get('version')}, but this tonesift reads {VERSION}: {REMEDY}"
-        )
-    try:
-        facts = _read_facts(file)
-        _check_shapes(path, file, facts)
-    except KeyError as error:
-        raise InputError(f"{path}: incomplete recordings ({_first_line(error)}): {REMEDY}") from error
-    return facts
-
-
-def _read_facts(file: h5py.File) -> Facts:
-    attributes = file.attrs
-    return Facts(
-        sampling_rate=float(attributes["sampling_rate"]),
-        frequencies=tuple(float(frequency) for frequency in attributes["frequencies"]),
-        phases=attributes["phases"],
-        amplitudes=attributes["amplitudes"],
-        second_moment=float(attributes["second_moment"]),
-        noise_std=float(attributes["noise_std"]),
-        task=str(attributes["task"]),
-        seed=int(attributes["seed"]),
-    )
-
-
-def _check_shapes(path: Path, file: h5py.File, facts: Facts) -> None:
-    mixture, tones = file["mixture"], file["tones"]
-    for dataset in (mixture, tones):
-        if dataset.dtype != np.float32:
-            raise InputError(f"{path}: {dataset.name[1:]} is {dataset.dtype}, but recordings are float32: {REMEDY}")
-    expected = (*facts.phases.shape, mixture.shape[-1])  # (R, K, N)
-    if len(facts.frequencies) != expected[1] or tones.shape != expected or mixture.shape != (expected[0], expected[2]):
-        raise InputError(
-            f"{path}: mixture {mixture.shape} and tones {tones.shape} do not fit {len(facts.frequencies)} frequencies "
-            f"and phases {facts.phases.shape}: mixture is (R, N), tones (R, K, N), phases (R, K): {REMEDY}"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].strip("'\"")
 
 
 def draw_facts(data: params.Data, count: int, seed: int) -> Facts:
@@ -263,6 +197,11 @@ def draw_facts(data: params.Data, count: int, seed: int) -> Facts:
         task=data.task,
         seed=seed,
     )
+
+
+def memory_needed(data: params.Data) -> dict[str, float]:
+    """Bytes for making a recording, by the parameters they come from."""
+    return {"data.duration x data.sampling_rate": 16.0 * data.samples * (len(data.frequencies) + 1)}
 
 
 def make(data: params.Data, facts: Facts) -> Iterator[tuple[NDArray, NDArray]]:

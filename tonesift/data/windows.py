@@ -13,18 +13,23 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from tonesift import params
+from tonesift import memory, params
+from tonesift.checked import Content
+from tonesift.data import stored
 from tonesift.data.recordings import Recordings, created
 from tonesift.data.segments import Segment
+from tonesift.data.stored import Stored
 from tonesift.errors import InputError
 
 FORMAT = "tonesift windows"
 VERSION = 1
+Whole = Annotated[int, Field(ge=1, le=2**53)]
 WindowRuns = NDArray[np.int64]  # (M, 3): recording, first start, count of windows
 
 
@@ -229,36 +234,65 @@ def read(path: str | Path) -> Split:
     InputError
         If the file is missing, damaged, foreign or of another version.
     """
-    path = Path(path)
-    remedy = "make it again with `dvc repro -f prepare`, or bring the committed one back with `make undo`"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: {remedy}")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-            if attributes.pop("format", None) != FORMAT or attributes.pop("version", None) != VERSION:
-                raise InputError(f"{path}: not windows of tonesift's version {VERSION}: {remedy}")
-            return _split(file, attributes)
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
-
-
-def _split(file: h5py.File, attributes: dict) -> Split:
+    with stored.opened(Path(path), FORMAT, VERSION, REMEDY) as file:
+        facts = file.content(_Attributes)
+        recordings, samples = facts.shape
+        if facts.sequence_length > samples:
+            raise file.damaged(f"windows of {facts.sequence_length} samples in recordings of {samples}")
+        parts = {part: _read_runs(file, part, facts) for part in ("train", "validation")}
     return Split(
-        train=file["train"][:],
-        validation=file["validation"][:],
-        window_samples=int(attributes["sequence_length"]),
-        step_size=int(attributes["step_size"]),
-        center=float(attributes["center"]),
-        scale=float(attributes["scale"]),
-        shape=tuple(int(size) for size in attributes["shape"]),
+        **parts,
+        window_samples=facts.sequence_length,
+        step_size=facts.step_size,
+        center=facts.center,
+        scale=facts.scale,
+        shape=(recordings, samples),
     )
+
+
+REMEDY = "make it again with `dvc repro -f prepare`, or bring the committed one back with `make undo`"
+
+
+class _Attributes(Content):
+    sequence_length: Whole
+    step_size: Whole
+    center: params.Finite
+    scale: params.Positive
+    shape: Annotated[list[Whole], Field(min_length=2, max_length=2)]
+
+
+def _read_runs(file: Stored, part: str, facts: _Attributes) -> WindowRuns:
+    """Runs of windows that lie in the recordings, none twice: as many as there are starts at the most."""
+    runs = file.read(file.dataset(part, np.int64, 2), ...)
+    if runs.shape[1] != 3:
+        raise file.damaged(f"{part} has {runs.shape[1]} columns, but it is recording, first start, count")
+    recordings, samples = facts.shape
+    last = samples - facts.sequence_length  # where a window can start
+    recording, first, counts = runs.T
+    inside = (recording >= 0) & (recording < recordings) & (first >= 0) & (first <= last) & (counts >= 1)
+    inside &= counts - 1 <= (last - first) // facts.step_size
+    if not inside.all() or sum(counts.tolist()) > recordings * (last + 1):
+        row = runs[int(np.argmin(inside))].tolist()
+        raise file.damaged(f"{part}: windows that are not in {recordings} recordings of {samples} samples: {row}")
+    return runs
+
+
+def check_fit(split: Split, source: Recordings) -> None:
+    """Refuse windows of other recordings."""
+    if (source.count, source.samples) != split.shape:
+        raise InputError(
+            f"{source.path}: {source.count} recordings of {source.samples} samples, but the windows were made for "
+            f"{split.shape[0]} of {split.shape[1]}: run `dvc repro`"
+        )
 
 
 def prepare(settings: params.Prepare, length: int, source: Recordings) -> Split:
     """Windows of `length` samples of a set of recordings, split and with their scaling, as the parameters have it."""
     common = (source.count, source.samples, length, settings.step_size, settings.val_split)
+    memory.check({str(source.path): 4.0 * source.count * source.samples})
     if settings.split == "random":
+        windows = source.count * max((source.samples - length) // settings.step_size + 1, 0)
+        memory.check({"prepare.step_size (with split random)": 48.0 * windows})
         train, validation = split_random(*common, np.random.default_rng(settings.seed))
     else:
         fold = None if settings.fold is None else (settings.fold, settings.folds)

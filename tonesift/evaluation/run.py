@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from tonesift import metrics, params
+from tonesift import memory, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.data.segments import Segments
 from tonesift.errors import InputError
@@ -71,8 +71,10 @@ def evaluate(
     """
     metadata = estimator.metadata
     check_fit(test, metadata)
+    windows.check_fit(split, train)
     task = comparison.make_task(test.facts, test.samples)
     segments = choose_segments(metadata, settings, task, (test.count, test.samples), split)
+    memory.check(memory_needed(estimator, segments.test, test))
     mixture, targets = test.read()
     begin = time.perf_counter()
     scored = estimator.score(mixture, targets, segments.test)
@@ -92,6 +94,18 @@ def evaluate(
         targets=targets,
         segments=segments.test,
     )
+
+
+def memory_needed(estimator: NetworkEstimator, segments: Segments, test: recordings.Recordings) -> dict[str, float]:
+    """Bytes for judging a network, by what they are for."""
+    tones, metadata = len(test.facts.frequencies), estimator.metadata
+    needed = {str(test.path): 8.0 * test.count * test.samples * (1 + tones)}
+    if metadata.reset_samples is None:
+        needed["evaluate.streams"] = 4.0 * len(segments.starts) * segments.samples * (1 + 2 * tones)
+    else:
+        rows = min(estimator.batch_size, len(segments.starts) * estimator.model.examples)
+        needed["evaluate.batch_size"] = 4.0 * rows * metadata.reset_samples
+    return needed
 
 
 def check_fit(test: recordings.Recordings, metadata: Metadata) -> None:

@@ -1,6 +1,5 @@
 """Rows for tables: dicts with the same keys, numbers to six digits, nothing where there is no figure."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tonesift import metrics
+from tonesift import csvfile, metrics
 from tonesift.errors import InputError
 from tonesift.metrics import Tally, rounded
 
+REMEDY = "run `dvc repro train`, or `make undo`"
 Table = list[dict[str, Any]]
 
 
@@ -65,9 +65,10 @@ def read_history(folder: Path) -> dict[str, NDArray]:
     root = folder / "metrics"
     found = {}
     for path in sorted(root.rglob("*.tsv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file, delimiter="\t"))
-        found[path.relative_to(root).with_suffix("").as_posix()] = np.array([float(line[path.stem]) for line in lines])
+        rows = csvfile.read(path, needed=("step", path.stem), remedy=REMEDY, delimiter="\t")
+        if not rows:
+            raise InputError(f"{path}: no epochs: {REMEDY}")
+        found[path.relative_to(root).with_suffix("").as_posix()] = np.array([float(row[path.stem]) for row in rows])
     if not found:
-        raise InputError(f"{root}: holds no curves: run `dvc repro train`, or `make undo`")
+        raise InputError(f"{root}: holds no curves: {REMEDY}")
     return found

@@ -6,7 +6,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from tonesift import arithmetic, compute, metrics, params
+import torch
+
+from tonesift import arithmetic, compute, memory, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.errors import InputError
 from tonesift.learning import batches, epochs, training
@@ -57,13 +59,31 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
             "run `dvc repro`"
         )
     with recordings.opened(path) as source:
-        if (source.count, source.samples) != split.shape:
-            raise InputError(
-                f"{path}: {source.count} recordings of {source.samples} samples, but the windows were made for "
-                f"{split.shape[0]} of {split.shape[1]}: run `dvc repro`"
-            )
+        windows.check_fit(split, source)
+        memory.check(memory_needed(model_params, settings, split, source))
         signals = batches.to_device(*source.read(), split.center, split.scale, device)
         return Setup(model_params, settings, split, source.facts, signals)
+
+
+def memory_needed(
+    model_params: params.Model, settings: params.Train, split: windows.Split, source: recordings.Recordings
+) -> dict[str, float]:
+    """Bytes for a training in float32, by what they are for."""
+    tones, size = len(source.facts.frequencies), settings.batch_size
+    positions = 0.0
+    if model_params.family == "transformer":
+        positions = 8.0 * model_params.num_layers * model_params.context * model_params.model_dim
+    with torch.device("meta"):  # shapes without values
+        network = models.Network(tones, **model_params.model_dump())
+    if not settings.stateful:
+        size = min(size, windows.count(split.train) * network.examples)
+    steps, width = split.window_samples // network.hop, network.body.width
+    return {
+        str(source.path): 8.0 * source.count * source.samples * (1 + tones),
+        "model, train.ensemble": 4.0 * models.count(network) * (3 + settings.ensemble),  # gradients, two moments
+        "train.batch_size x prepare.sequence_length": 4.0 * size * steps * (network.inputs + network.outputs + width),
+        "train.batch_size x model.context": positions * size,
+    }
 
 
 def begin(

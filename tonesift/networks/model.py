@@ -12,14 +12,17 @@ import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tonesift import params
 from tonesift.atomic import replacing
+from tonesift.checked import Content
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
 from tonesift.metadata import Metadata, read_metadata
@@ -172,6 +175,56 @@ class Ensemble(nn.Module):
 Model = Network | Ensemble
 
 
+class Figures(Content):
+    """Mean squared error, R^2 and Pearson's r."""
+
+    loss: float
+    r2: float
+    correlation: float
+
+
+class Summary(Content):
+    """What a training came to."""
+
+    best_epoch: int
+    step: int
+    parameters: int
+    train: Figures
+    validation: Figures
+
+
+class Build(Content):
+    """What decides a network's bits beyond its parameters."""
+
+    arithmetic: str
+    torch: str
+
+
+class Settings(Content):
+    """What a network's use depends on, of the parameters it was trained with."""
+
+    ensemble: params.Few
+    stateful: bool = True
+
+
+class Facts(Content):
+    """What a model file says of its network, as far as it says it."""
+
+    model: params.Model
+    train: Settings
+    frequencies: params.Frequencies
+    sampling_rate: params.Hertz = 1.0
+    noise_std: params.Amplitude = 0.0
+    second_moment: params.Positive = 1.0
+    task: str = ""
+    sequence_length: Annotated[int, Field(ge=1, le=2**53)] = 1
+    step_size: Annotated[int, Field(ge=1, le=2**53)] = 1
+    center: params.Finite = 0.0
+    scale: params.Positive = 1.0
+    build: Build = Field(default=None)
+    summary: Summary = Field(default=None)
+
+
 def count(model: Model) -> int:
     """Number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -232,15 +285,36 @@ def load(path: str | Path) -> tuple[Model, Metadata]:
     try:
         with safe_open(path, framework="pt") as file:
             content = json.loads((file.metadata() or {}).get("tonesift", "{}"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]}): {remedy}") from error
-    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
-        raise InputError(f"{path}: not a tonesift model of version {VERSION}: {remedy}")
-    metadata = read_metadata(content, path, remedy)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+                raise InputError(f"{path}: not a tonesift model of version {VERSION}: {remedy}")
+            metadata = read_metadata(content, path, remedy)
+            if not _fits(metadata, shapes):
+                raise InputError(f"{path}: its weights and its own configuration do not fit: {remedy}")
+            weights = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a whole safetensors file ({_first_line(error)}): {remedy}") from error
+    for name, weight in weights.items():
+        if weight.dtype != torch.float32 or not weight.isfinite().all():
+            raise InputError(f"{path}: damaged ({name} holds what is no finite float32 number): {remedy}")
     model = build(metadata)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights and its own configuration do not fit: {remedy}") from error
+    model.load_state_dict(weights)
     return model, metadata
+
+
+def _fits(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether weights have the shapes of the network described: asked before anything of that size is made."""
+    if metadata.train.ensemble * metadata.model.num_layers > len(shapes):
+        return False
+    try:
+        with torch.device("meta"):  # shapes without values
+            expected = build(metadata).state_dict()
+    except (InputError, RuntimeError, TypeError):  # of an option that its family cannot have
+        return False
+    return shapes == {name: tuple(weight.shape) for name, weight in expected.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

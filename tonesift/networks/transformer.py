@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
+from tonesift import memory
 from tonesift.errors import InputError
 from tonesift.networks import base
 from tonesift.networks.base import DropoutMasks, Linear, State, Stepper, array, draw_uniform, dropped, with_bias
@@ -46,6 +47,7 @@ class Rotary(nn.Module):
     def __init__(self, context: int, size: int) -> None:
         super().__init__()
         steps = np.arange(most_queries(context) + context - 1)
+        memory.check({"model.context": 12.0 * len(steps) * size})
         angles = torch.from_numpy(np.outer(steps, turns(size)))  # cosines of float64 angles, then rounded
         self.register_buffer("cosines", angles.cos().float(), persistent=False)
         self.register_buffer("sines", angles.sin().float(), persistent=False)

@@ -284,7 +284,7 @@ def _columns(*words: str, numbers: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 def _tone_keys(rows: Iterable[Row]) -> list[str]:
     """Names of the R² columns of tones, in order."""
-    keys = {key for row in rows for key in row if key.startswith(TONE_PREFIX)}
+    keys = {key for row in rows for key in row if key.startswith(TONE_PREFIX) and key[len(TONE_PREFIX) :].isdecimal()}
     return sorted(keys, key=lambda key: int(key.removeprefix(TONE_PREFIX)))
 
 

@@ -113,7 +113,7 @@ class ResampledFilter:
 
 def _ratio(model_rate: float, rate: float) -> Fraction:
     """How many samples of the model's rate come for one of the stream's."""
-    ratio = Fraction(model_rate / rate).limit_denominator(LARGEST_TERM)
+    ratio = Fraction(min(model_rate / rate, 2.0 * LARGEST_TERM)).limit_denominator(LARGEST_TERM)
     if ratio.numerator > LARGEST_TERM or not math.isclose(float(ratio), model_rate / rate, rel_tol=1e-9):
         raise InputError(
             f"cannot resample from {rate:.12g} to {model_rate:.12g} Hz: their ratio must be one of whole numbers up to "

@@ -12,7 +12,6 @@ measures it). PyTorch given many frames at once would take 9 us for each; one wa
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,6 +191,8 @@ class ToneFilter:
         Hz, at which the samples must come.
     frequencies : tuple of float
         Hz, of the wanted tones.
+    count : int
+        K, all the tones that the model knows: a mixture is their mean.
     hop : int
         Samples given at a time.
     samples : int
@@ -202,7 +203,7 @@ class ToneFilter:
         self, model: Model, metadata: Metadata, tones: Sequence[int] | None = None, gaps: str = "refuse"
     ) -> None:
         _check_causal(model)
-        self.tones = _chosen(model.tones, tones)
+        self.tones, self.count = _chosen(model.tones, tones), model.tones
         self.sampling_rate = metadata.sampling_rate
         self.frequencies = tuple(metadata.frequencies[tone] for tone in self.tones)
         self.hop, self._center, self._scale = model.hop, metadata.center, metadata.scale
@@ -226,6 +227,11 @@ class ToneFilter:
     def waiting(self) -> int:
         """Samples pushed that wait for their hop to be full."""
         return len(self._waiting)
+
+    @property
+    def held(self) -> NDArray[np.float32]:
+        """The samples that wait, in the mixture's units, to float32 rounding."""
+        return self._waiting * np.float32(self._scale) + np.float32(self._center)
 
     @property
     def gaps_filled(self) -> int:
@@ -320,7 +326,7 @@ class ToneFilter:
         try:
             with Path(path).open("rb") as content, np.load(content, allow_pickle=False) as file:
                 state = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever a spoilt archive makes NumPy raise
             raise InputError(f"{path}: not a whole state of a filter: {remedy}") from error
         self.set_state(state, str(path))
 
@@ -337,11 +343,26 @@ class ToneFilter:
                 f"{name}: the state of tones {state['tones'].tolist()} (from 0), but this filter gives "
                 f"{list(self.tones)}: ask for the same tones, or begin a new stream"
             )
-        memories, waiting = _numbered(self._network.state), state["waiting"]
-        whole = set(state) == {*STATE, *memories} and waiting.ndim == 1 and len(waiting) < self.hop
-        whole = whole and all(state[key].shape == memory.shape for key, memory in memories.items())
-        if not whole or not all(np.isfinite(state[key]).all() for key in (*memories, "waiting")):
+        if not self._fits(state):
             raise InputError(f"{name}: a damaged state of this filter: begin a new stream")
+
+    def _fits(self, state: dict[str, NDArray]) -> bool:
+        """Whether a state is one that this filter can be in."""
+        memories, counts = _numbered(self._network.state), ("samples", "position", "gaps_filled")
+        shapes = {key: memory.shape for key, memory in memories.items()} | dict.fromkeys((*counts, "last"), ())
+        kinds = {key: memory.dtype.kind for key, memory in memories.items()} | dict.fromkeys(counts, "i")
+        kinds |= {"waiting": "f", "last": "f"}
+        if set(state) != {*STATE, *memories} or any(state[key].shape != shape for key, shape in shapes.items()):
+            return False
+        if any(state[key].dtype.kind != kind for key, kind in kinds.items()):
+            return False
+        samples, position, filled = (int(state[key]) for key in counts)
+        frames, left = divmod(samples, self.hop)
+        if self._reset_frames and frames:  # it is reset once the window is full and another frame comes
+            frames = (frames - 1) % self._reset_frames + 1
+        if position != frames or state["waiting"].shape != (left,) or not 0 <= filled <= samples:
+            return False
+        return abs(float(state["last"])) <= LARGEST and all(np.isfinite(state[key]).all() for key in kinds)
 
     def _check_open(self) -> None:
         if self._finished:

@@ -108,7 +108,7 @@ def test_an_error_while_writing_leaves_the_old_file(path, facts):
 
 
 def test_windows_refuse_recordings_and_the_other_way_round(path, tmp_path):
-    with pytest.raises(InputError, match="not windows of tonesift"):
+    with pytest.raises(InputError, match="not of tonesift windows"):
         windows.read(path)
     train, validation = windows.split_blocks(1, 1000, 20, 1, 0.1)
     windows.write(tmp_path / "w.h5", windows.Split(train, validation, 20, 1, 0.0, 1.0, (1, 1000)))

@@ -22,6 +22,7 @@ from tonesift.networks import model as models
 from tonesift.streaming import command as filtering
 
 HEADER = "1 Hz,3 Hz,5 Hz"
+RATE = ("--rate", "1000")
 
 
 @pytest.fixture
@@ -71,12 +72,11 @@ def expected(place):
 
 
 def test_npy_to_npy_gives_the_batch_result_and_says_what_was_done(place):
-    done = run(place, "in.npy", "out.npy")
+    done = run(place, "in.npy", "out.npy", *RATE)
     found = np.load(place / "out.npy")
     assert found.shape == (TONES, 123)
     assert np.abs(found - expected(place)).max() < 1e-6
-    note, summary = done.stderr.splitlines()
-    assert "taken to be sampled at 1000 Hz, as the model (--rate)" in note
+    (summary,) = done.stderr.splitlines()
     assert summary.startswith("filter: 123 samples, 0.123 s of signal in ")
     assert summary.endswith("x real time); latency 10 samples (10 ms); gaps filled: 0")
 
@@ -99,27 +99,27 @@ def test_hdf5_to_hdf5_and_csv_with_a_state(place):
         file.attrs["sampling_rate"], file.attrs["frequencies"] = 1000.0, (1.0, 3.0, 5.0)
         file["mixture"] = np.stack([mixture[:61], mixture[61:122]])
     state = place / "state.npz"
-    done = run(place, "in.h5", "first.h5", "--state", state)
+    done = run(place, "in.h5", "first.h5", "--state", state, "--recording", "0")
     assert f"1 samples wait in {state}" in done.stderr
     run(place, "in.h5", "second.csv", "--state", state, "--recording", "1")
     with h5py.File(place / "first.h5") as file:
         first = file["tones"][:]
     second = np.genfromtxt(place / "second.csv", delimiter=",", skip_header=1).T
     assert np.abs(np.concatenate([first, second], axis=1) - expected(place)[:, :120]).max() < 1e-6
-    refused("ask for the same tones", place, "in.h5", "third.csv", "--state", state, "--tone", "1")
+    refused("ask for the same tones", place, "in.h5", "third.csv", "--state", state, "--recording", "1", "--tone", "1")
 
 
 def test_other_frequencies_are_refused(place):
     with h5py.File(place / "in.h5", "w") as file:
         file["mixture"] = np.zeros(100)
         file["mixture"].attrs["frequencies"] = (1.0, 3.0, 7.0)
-    refused("its tones are 1, 3, 7 Hz, but the model knows 1, 3, 5 Hz", place, "in.h5", "out.npy")
+    refused("its tones are 1, 3, 7 Hz, but the model knows 1, 3, 5 Hz", place, "in.h5", "out.npy", *RATE)
 
 
 def test_gaps(place):
     (place / "in.csv").write_text("x\n" + "1\n" * 10 + '""\n' + "2\n" * 10)
-    refused("sample 10 of the stream (counted from 0) is nan", place, "in.csv", "out.csv")
-    assert "gaps filled: 1" in run(place, "in.csv", "out.csv", "--gaps", "hold").stderr
+    refused("sample 10 of the stream (counted from 0) is nan", place, "in.csv", "out.csv", *RATE)
+    assert "gaps filled: 1" in run(place, "in.csv", "out.csv", *RATE, "--gaps", "hold").stderr
     assert len((place / "out.csv").read_text().splitlines()) == 1 + 21
 
 
@@ -132,19 +132,27 @@ def test_gaps(place):
         ("in.npy", "out.npy", ("--state", "out.npy"), "both --state and --output"),
         ("in.npy", "gone/out.npy", (), "there is no folder"),
         ("in.npy", "folder.npy", (), "folder.npy: a folder: name a file"),
-        ("in.npy", "out.mp3", (), "suffix is '.mp3'"),
+        ("in.npy", "out.mp3", (), ".mp3 is read, not written: write one of .csv, .wav"),
+        ("in.npy", "out.pdf", (), "suffix is '.pdf'"),
         ("in.npy", "out.npy", ("--tone", "4"), "--tone 4: tones are different numbers from 1 to 3"),
-        ("in.npy", "out.npy", ("--rate", "-1"), "--rate -1: a sampling rate is a positive number of Hz"),
-        ("in.npy", "out.npy", ("--rate", "500", "--resample", "--state", "s"), "not together with --resample"),
-        ("empty.csv", "out.npy", (), "it holds no samples"),
-        ("short.csv", "out.wav", (), "it holds 3 samples, but the model reads 10 at a time"),
+        ("in.npy", "out.npy", ("--rate", "-1"), "--rate -1: a sampling rate is a number of Hz from 0.001"),
+        ("in.npy", "out.npy", ("--rate", "500", "--resample", "--state", "out.npz"), "not together with --resample"),
+        (
+            "in.npy",
+            "out.npy",
+            (),
+            "it does not tell its sampling rate: say it, such as --rate 1000 if it is the model's",
+        ),
+        ("in.npy", "out.npy", ("--rate", "5e-324"), "a sampling rate is a number of Hz from 0.001 to 1e+09"),
+        ("empty.csv", "out.npy", RATE, "it holds no samples"),
+        ("short.csv", "out.wav", RATE, "it holds 3 samples, but the model reads 10 at a time"),
     ],
 )
 def test_mistakes_are_one_line(place, source, output, options, message):
     (place / "folder.npy").mkdir()
     (place / "empty.csv").touch()
     (place / "short.csv").write_text("1\n2\n3\n")
-    options = [place / option if option == "out.npy" else option for option in options]
+    options = [place / option if option.startswith("out.np") else option for option in options]
     refused(message, place, source, output, *options)
 
 
@@ -163,7 +171,7 @@ def test_enough_is_a_hop_of_the_models_samples(place):
     resample = ("--resample", "--rate")
     np.save(place / "in.npy", np.ones(20, "f4"))
     refused("holds 20 samples, but the model reads 441 at a time", place, "in.npy", "out.npy", *resample, "44100")
-    np.save(place / "in.npy", np.ones(9, "f4"))
+    np.save(place / "in.npy", np.arange(9, dtype="f4"))
     run(place, "in.npy", "out.npy", *resample, "100")
     assert np.load(place / "out.npy").shape == (TONES, 9)
 
@@ -178,7 +186,7 @@ def test_a_model_of_another_version_is_refused(place, monkeypatch):
 def test_a_full_device_behind_a_pipe_is_one_line(place):
     with Path("/dev/full").open("w") as full:
         started = subprocess.run(
-            command(place, "in.npy", "-"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+            command(place, "in.npy", "-", *RATE), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
         )
     assert started.returncode == 1
     assert started.stderr.splitlines()[-1] == "filter: [Errno 28] No space left on device"
@@ -193,7 +201,7 @@ def heeding() -> None:
 def pipe(place):
     """The command between two pipes."""
     process = subprocess.Popen(
-        command(place, "-", "-"),
+        command(place, "-", "-", *RATE),
         cwd=ROOT,
         preexec_fn=heeding,
         text=True,
@@ -242,13 +250,13 @@ def test_a_pipe_ends_quietly_when_nobody_reads(pipe):
 
 
 def test_a_bad_line_in_a_pipe_is_named(place):
-    done = run(place, "-", "-", input="1\n2\nx\n", status=1)
+    done = run(place, "-", "-", *RATE, input="1\n2\nx\n", status=1)
     assert done.stderr.splitlines()[-1] == "filter: standard input, line 3: 'x' is not a number"
 
 
 def test_a_byte_order_mark_in_a_pipe_costs_no_sample(place):
     lines = "".join(f"{value:.9g}\n" for value in np.load(place / "in.npy"))
-    done = run(place, "-", "-", input="\ufeff" + lines, encoding="utf-8")
+    done = run(place, "-", "-", *RATE, input="\ufeff" + lines, encoding="utf-8")
     found = np.genfromtxt(done.stdout.splitlines()[1:], delimiter=",").T
     assert np.abs(found - expected(place)).max() < 1e-6
 
@@ -256,7 +264,7 @@ def test_a_byte_order_mark_in_a_pipe_costs_no_sample(place):
 def test_ctrl_c_leaves_no_half_file(place):
     np.save(place / "in.npy", np.zeros(10_000_000, "f4"))
     before = sorted(place.iterdir())
-    arguments = command(place, "in.npy", "out.npy")
+    arguments = command(place, "in.npy", "out.npy", *RATE)
     process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     for _ in range(300):
         time.sleep(0.1)
@@ -279,8 +287,8 @@ finally:
 
 def peak_memory(place, samples):
     """Peak resident memory in MB of filtering so many samples."""
-    np.save(place / "in.npy", np.zeros(samples))
-    started = [sys.executable, "-c", MEASURED, *command(place, "in.npy", "out.npy")[3:]]
+    np.save(place / "in.npy", np.arange(samples) % 7.0)
+    started = [sys.executable, "-c", MEASURED, *command(place, "in.npy", "out.npy", *RATE)[3:]]
     done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert np.load(place / "out.npy", mmap_mode="r").shape == (TONES, samples)
     return int(done.stdout) / 1024

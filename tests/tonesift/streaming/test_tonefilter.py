@@ -205,9 +205,32 @@ def test_a_damaged_state_is_refused(tmp_path):
         {"memory_99": np.zeros(3)},
         {"waiting": np.zeros(10)},
         {"waiting": np.array([np.nan])},
+        {"position": np.array(10**18)},
+        {"position": np.array(-5)},
+        {"position": np.array([1, 2])},
+        {"samples": np.array(np.inf)},
+        {"samples": np.array(1 + 2j)},
+        {"samples": np.array(7)},
+        {"last": np.array("x")},
+        {"last": np.array([1.0, 2.0])},
+        {"last": np.array(np.nan)},
+        {"gaps_filled": np.array(-1)},
+        {"gaps_filled": np.array(True)},
     ):
         with pytest.raises(InputError, match="damaged state"):
             tone_filter.set_state(tone_filter.state() | wrong)
+
+
+@pytest.mark.parametrize("pushed", [0, 59, 60, 61, 255])
+@pytest.mark.parametrize("position", [7, 11, 100, -1])
+def test_a_position_that_is_not_the_streams_is_refused(pushed, position):
+    """Beyond the window it would never be reset, and the filter never come to an end."""
+    tone_filter = ToneFilter(*make(stateful=False))
+    tone_filter.push(np.ones(pushed))
+    state = tone_filter.state()
+    ToneFilter(*make(stateful=False)).set_state(state)
+    with pytest.raises(InputError, match="damaged state"):
+        tone_filter.set_state(state | {"position": np.array(position)})
 
 
 def test_a_model_file_makes_a_filter(tmp_path, mixture):
