@@ -38,6 +38,8 @@ def played(
         "label": study.name,
         "baseline": BASELINE,
         "settings_values": settings,
+        "fingerprint": study.fingerprint(),
+        "code": {},
     }
     campaign = Campaign.begin(storage, f"{study.name}@{BASELINE[:7]}", study, facts)
     strategy, kinds = make(study, settings), forms(study, settings)
