@@ -1,9 +1,13 @@
 """What a rule would have done to a search whose curves are known, counted by hand."""
 
 import pytest
+from conftest import ROOT
 from ledgers import played, study
 
 from dvcsweep.errors import StudyError
+from dvcsweep.plan.studies import load
+from dvcsweep.record.campaigns import begun
+from dvcsweep.record.ledger import open_ledger
 from dvcsweep.results.replay import read, replay, table
 
 CURVE = "plots/validation/loss.tsv"
@@ -85,3 +89,12 @@ def test_what_cannot_be_replayed_is_refused(demo):
 def test_a_rule_that_is_none_is_refused(text, message):
     with pytest.raises(StudyError, match=message):
         read(text)
+
+
+@pytest.mark.parametrize("name", ["fixed", "family-rates", "options", "tpe"])
+def test_the_table_in_the_documents_is_what_the_committed_ledgers_give(name):
+    text = (ROOT / "docs" / "pruning.md").read_text(encoding="utf-8")
+    made, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
+    found = table([(made, begun(open_ledger(ledger))[-1].trials())], [read("late-median")], orders=100)
+    cells = [cell.strip() for cell in found.splitlines()[2].split("|")[1:-1]]
+    assert f"| {' | '.join(cells)} |" in text
