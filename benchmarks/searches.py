@@ -29,7 +29,8 @@ json.dump({"validation": {"loss": (p["x"] - 3) ** 2}}, open("metrics.json", "w")
 open("model.bin", "w").write(str(p))
 with open(os.environ["TIMES"], "a") as times:
     began = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    times.write(f"{time.clock_gettime(time.CLOCK_BOOTTIME) - began}\\n")  # since this process was started
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    times.write(f"{now - began} {now}\\n")  # seconds since this process was started, and when it ended
 """
 PIPELINE = """
 stages:
@@ -60,10 +61,10 @@ def environment(times: Path) -> dict[str, str]:
     return os.environ | identity | {"PATH": path, "TIMES": str(times), "DVC_NO_ANALYTICS": "1"}
 
 
-def repository(path: Path, times: Path) -> None:
+def repository(path: Path, times: Path, stage: str = STAGE) -> None:
     """A small repository with a stage that mostly sleeps."""
     path.mkdir()
-    (path / "fit.py").write_text(STAGE, encoding="utf-8")
+    (path / "fit.py").write_text(stage, encoding="utf-8")
     (path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
     (path / "params.json").write_text(json.dumps({"x": 1.0, "sleep": 0.0}), encoding="utf-8")
     for command in (
@@ -135,12 +136,17 @@ def experiments(path: Path) -> int:
     return sum("/exec/" not in line and "celery" not in line for line in listed.splitlines())
 
 
-def beyond(wall: float, times: Path) -> float:
-    """Seconds a trial beyond its stages: what the workers had, less what the stages took; empties the list of times."""
-    stages = [float(line) for line in times.read_text(encoding="utf-8").splitlines()]
-    assert len(stages) == TRIALS, f"{len(stages)} stages ran instead of {TRIALS}"
+def stage_times(times: Path, trials: int) -> list[tuple[float, float]]:
+    """Seconds that each stage took, and when it ended; empties the list."""
+    stages = [tuple(map(float, line.split())) for line in times.read_text(encoding="utf-8").splitlines()]
+    assert len(stages) == trials, f"{len(stages)} stages ran instead of {trials}"
     times.unlink()
-    return (wall * JOBS - sum(stages)) / TRIALS
+    return stages
+
+
+def beyond(wall: float, times: Path) -> float:
+    """Seconds a trial beyond its stages: what the workers had, less what the stages took."""
+    return (wall * JOBS - sum(took for took, _ in stage_times(times, TRIALS))) / TRIALS
 
 
 def overhead(folder: Path) -> None:

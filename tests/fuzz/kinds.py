@@ -30,7 +30,8 @@ GUIDE = ("pages.guide_tables", "studies", "docs/guide-claims.yaml", "docs/guide-
 BEST, STATUS = ("dvcsweep.__main__", "best", "studies/demo.yaml"), ("dvcsweep.__main__", "status", "studies/demo.yaml")
 REPORTED = ("dvcsweep.__main__", "report", "studies/demo.yaml")
 FILTER = ("tonesift.__main__", "filter")
-STATE = (*FILTER, "in.csv", "--state", "state.npz", "-o", "out.csv")
+RATE = ("--rate", "100")
+STATE = (*FILTER, "in.csv", "--state", "state.npz", "-o", "out.csv", *RATE)
 DATA, MODEL, CLOCK = ("data/train.h5", "data/test.h5"), "models/model.safetensors", "metrics/run.json"
 WRITTEN = ("data/", "models/", "metrics/", "plots/", "docs/", "studies/demo/", "studies/kept/", "out.csv", "state.npz")
 
@@ -61,13 +62,14 @@ class Kind:
 
 
 def _signal(name: str, file: str, mutate: Mutator, *commands: Command) -> Kind:
-    return Kind(name, file, mutate, ((*FILTER, file, "-o", "out.csv"), *commands), ("standard input",))
+    return Kind(name, file, mutate, commands, ("standard input",))
 
 
+OUT = ("-o", "out.csv")
 TABLES = ("tones", "comparison", "uncertainty", "paired")
 CURVES = ("train/loss", "validation/r2")
 KEPT_BEST, KEPT_REPORT = (*BEST[:2], "studies/kept.yaml"), (*REPORTED[:2], "studies/kept.yaml")
-FILTERED = (*FILTER, "in.csv", "-o", "out.csv")
+FILTERED = (*FILTER, "in.csv", "-o", "out.csv", *RATE)
 LEDGERS = (".dvc/tmp/sweeps/demo/ledger.jsonl", "studies/kept/ledger.jsonl")
 KINDS = (
     Kind("params.yaml", "params.yaml", either(mutations.yaml), (GENERATE, GENERATE, PREPARE, TRAIN)),
@@ -88,10 +90,12 @@ KINDS = (
         for name in CURVES
     ),
     Kind("picture", "plots/evaluate/graph1.png", mutations.damaged, (REPORT,)),
-    _signal("CSV", "in.csv", either(mutations.table), (*FILTER, "-", "-o", "-")),
-    _signal("NPY", "in.npy", either(mutations.npy)),
-    _signal("WAV", "in.wav", either(mutations.wav)),
-    _signal("HDF5", "in.h5", either(mutations.hdf5)),
+    _signal(
+        "CSV", "in.csv", either(mutations.table), (*FILTER, "in.csv", *OUT, *RATE), (*FILTER, "-", "-o", "-", *RATE)
+    ),
+    _signal("NPY", "in.npy", either(mutations.npy), (*FILTER, "in.npy", *OUT, *RATE)),
+    _signal("WAV", "in.wav", either(mutations.wav), (*FILTER, "in.wav", *OUT)),
+    _signal("HDF5", "in.h5", either(mutations.hdf5), (*FILTER, "in.h5", *OUT)),
     Kind("command line", "arguments.json", mutations.arguments, ()),
 )
 LINES = (
@@ -109,8 +113,6 @@ SMALL = {
     "train": {"epochs": 1, "stream_steps": 2, "batch_size": 4, "shards": 1, "arithmetic": "portable"},
     "evaluate": {"streams": 4, "detail": "scores"},
 }
-
-OPEN = ("state", "CSV", "NPY", "WAV", "HDF5", "command line")  # kinds whose readers still fail now and then
 
 
 def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.CompletedProcess[str]]) -> None:
