@@ -32,9 +32,14 @@ def validated(kind: type[AnyContent], values: Mapping[str, Any], path: str | Pat
     try:
         return kind.model_validate(values, extra="ignore")
     except ValidationError as error:
-        details = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in details["loc"])
-        fault = f"{key} is missing"
-        if details["type"] != "missing":
-            fault = f"{key} is {shown(details['input'])}, but {details['msg'][0].lower()}{details['msg'][1:]}"
-        raise InputError(f"{path}: incomplete or damaged ({fault}): {remedy}") from error
+        raise damaged(error, path, remedy) from error
+
+
+def damaged(error: ValidationError, path: str | Path, remedy: str) -> InputError:
+    """What is said of a file's content: its first fault."""
+    details = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in details["loc"])
+    fault = f"{key} is missing"
+    if details["type"] != "missing":
+        fault = f"{key} is {shown(details['input'])}, but {details['msg'][0].lower()}{details['msg'][1:]}"
+    return InputError(f"{path}: incomplete or damaged ({fault}): {remedy}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tonesift import params
-from tonesift.errors import InputError
+from tonesift.checked import damaged
 
 
 class Part(BaseModel):
@@ -61,9 +61,9 @@ class Metadata(Part):
 
     model: params.Model
     train: params.Train
-    sampling_rate: params.Positive
-    frequencies: Annotated[tuple[params.Positive, ...], Field(min_length=1)]
-    noise_std: params.NotNegative
+    sampling_rate: params.Hertz
+    frequencies: Annotated[tuple[params.Hertz, ...], Field(min_length=1, max_length=params.TONES)]
+    noise_std: params.Amplitude
     second_moment: params.Positive
     task: str
     window_samples: Annotated[int, Field(ge=1, alias="sequence_length")]
@@ -107,5 +107,4 @@ def read_metadata(content: dict[str, Any], path: str | Path, remedy: str) -> Met
     try:
         return Metadata.model_validate_json(json.dumps(content), extra="ignore")
     except ValidationError as error:
-        wrong = sorted({".".join(str(part) for part in details["loc"]) for details in error.errors()})
-        raise InputError(f"{path}: its metadata lack {', '.join(wrong)}, or have it wrong: {remedy}") from error
+        raise damaged(error, path, remedy) from error

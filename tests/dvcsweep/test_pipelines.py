@@ -247,7 +247,7 @@ def test_the_run_caches_key_is_dvcs_own_but_for_parameters_with_such_names():
         ("stages:\n  one: {cmd: a, outs: [x]}\n  two: {cmd: a, outs: [x]}\n", "specified in"),
         (
             "stages:\n  one: {cmd: a, deps: [y], outs: [x]}\n  two: {cmd: a, deps: [x], outs: [y]}\n",
-            "both a dependency and an output in stages: dvc.yaml:two, dvc.yaml:one",
+            "both a dependency and an output in stages: dvc.yaml:(two, dvc.yaml:one|one, dvc.yaml:two)",
         ),
     ],
 )

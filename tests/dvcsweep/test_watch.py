@@ -52,7 +52,7 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path):
 def test_plain_lines_tell_of_each_experiment():
     first, running, waiting, failure = watch.lines(STATE)
     assert first == "demo@84a7567: 3 of 9 trials done, 1 failed, about 40 s left, best trial 2: 0.25"
-    running = re.sub(r"\d+ s left", "LEFT", running)
+    running = re.sub(r"(\d+ min )?\d+ s left", "LEFT", running)
     assert running.split("  ")[1:] == ["demo-004-84a7567", "4/8", "█▂▅▁", "1.5", "< 1.75", "LEFT", "rate=0.01"]
     assert re.fullmatch(r"  demo-005-84a7567  0  \d+\.?\d* s  rate=0\.1", waiting)
     assert failure == "  failed: demo-001-84a7567: it [bold]broke[/bold]"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from networks import SMALL, network
+from networks import metadata, network
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -323,18 +323,11 @@ def test_the_last_window_that_fits_is_read(split):
 # Models
 
 
-FACTS = {
-    **{"frequencies": [2.0, 5.0], "model": SMALL, "train": {"ensemble": 1, "stateful": True}, "sampling_rate": 100.0},
-    **{"noise_std": 0.1, "second_moment": 1.0, "task": "fixed", "sequence_length": 20, "step_size": 1, "center": 0.0},
-    "scale": 1.0,
-}
-
-
 @pytest.fixture
 def trained(tmp_path):
     model = network(2)
     model.initialise(torch.Generator().manual_seed(1))
-    models.save(tmp_path / "model.safetensors", model, FACTS)
+    models.save(tmp_path / "model.safetensors", model, metadata(frequencies=(2.0, 5.0)))
     return tmp_path / "model.safetensors"
 
 

@@ -226,7 +226,7 @@ def _standard_input() -> TextIO:
     if sys.stdin is None:
         raise InputError("standard input is closed: give it something to read")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        return open(sys.stdin.fileno(), encoding="utf-8", errors="surrogateescape", closefd=False)
     return sys.stdin
 
 

@@ -12,17 +12,14 @@ import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tonesift import params
 from tonesift.atomic import replacing
-from tonesift.checked import Content
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
 from tonesift.metadata import Metadata, read_metadata
@@ -173,56 +170,6 @@ class Ensemble(nn.Module):
 
 
 Model = Network | Ensemble
-
-
-class Figures(Content):
-    """Mean squared error, R^2 and Pearson's r."""
-
-    loss: float
-    r2: float
-    correlation: float
-
-
-class Summary(Content):
-    """What a training came to."""
-
-    best_epoch: int
-    step: int
-    parameters: int
-    train: Figures
-    validation: Figures
-
-
-class Build(Content):
-    """What decides a network's bits beyond its parameters."""
-
-    arithmetic: str
-    torch: str
-
-
-class Settings(Content):
-    """What a network's use depends on, of the parameters it was trained with."""
-
-    ensemble: params.Few
-    stateful: bool = True
-
-
-class Facts(Content):
-    """What a model file says of its network, as far as it says it."""
-
-    model: params.Model
-    train: Settings
-    frequencies: params.Frequencies
-    sampling_rate: params.Hertz = 1.0
-    noise_std: params.Amplitude = 0.0
-    second_moment: params.Positive = 1.0
-    task: str = ""
-    sequence_length: Annotated[int, Field(ge=1, le=2**53)] = 1
-    step_size: Annotated[int, Field(ge=1, le=2**53)] = 1
-    center: params.Finite = 0.0
-    scale: params.Positive = 1.0
-    build: Build = Field(default=None)
-    summary: Summary = Field(default=None)
 
 
 def count(model: Model) -> int:

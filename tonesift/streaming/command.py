@@ -87,7 +87,7 @@ def _filter(
         sink = _sink(arguments, chain, tone_filter, source, ending, stack)
         try:
             for chunk in ending.until(source.chunks):
-                sink.put(chunk, chain.filter.push(chunk))
+                sink.put(chunk, _filtered(chain, chunk, source))
                 notes.say(fit.push(chunk))
         except InputError as error:  # of a stream, what came before it is kept
             ending.error = error if source.live else None
@@ -108,6 +108,14 @@ def _filter(
     if arguments.state and tone_filter.waiting:
         print(f"{tone_filter.waiting} samples wait in {arguments.state} for their hop to be full", file=sys.stderr)
     return _status(source, ending)
+
+
+def _filtered(chain: Chain, chunk: NDArray, source: Source) -> NDArray[np.float32]:
+    """The tones of the next samples, or what is wrong with these and where they are from."""
+    try:
+        return chain.filter.push(chunk)
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}") from error
 
 
 class Notes:

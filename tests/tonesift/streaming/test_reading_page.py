@@ -78,15 +78,10 @@ def timeless(lines: list[str]) -> list[str]:
 @pytest.fixture
 def place(tmp_path):
     make_inputs(tmp_path)
-    models.save(tmp_path / "models" / "model.safetensors", *stand_in(make(hop=10)[1]))
+    _, described = make(hop=10)
+    described = described.model_copy(update={"frequencies": tuple(FREQUENCIES), "center": 0.0, "scale": 1.0})
+    models.save(tmp_path / "models" / "model.safetensors", models.build(described), described)
     return tmp_path
-
-
-def stand_in(facts):
-    known = {"frequencies": FREQUENCIES, "center": 0.0, "scale": 1.0}
-    known |= {"noise_std": 0.1, "second_moment": 1.0, "task": "fixed"}
-    facts = facts | known
-    return models.build(facts), facts
 
 
 def test_the_page_shows_what_its_commands_print(place):
