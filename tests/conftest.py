@@ -33,8 +33,9 @@ SMALL = {
 }
 
 # What takes long, by what a test asks for: a copy of the repository to run in, another search's repository, a browser,
-# other processors. `make test` leaves it out, but for the one test that is marked as the main job.
-WHOLE = {"make_workspace", "foreign", "browser", "bits", "preloaded"}
+# other processors, filters between pipes, a page of commands. `make test` leaves it out, but for the one test that is
+# marked as the main job.
+WHOLE = {"make_workspace", "foreign", "browser", "bits", "preloaded", "between_pipes", "page"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

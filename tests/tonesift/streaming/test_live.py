@@ -48,7 +48,7 @@ def heeding():
 
 
 @pytest.fixture
-def start(place):
+def between_pipes(place):
     """Starter of the command between pipes; what was started is ended in the end."""
     started = []
 
@@ -97,8 +97,8 @@ ENDS = {"end": 0, "reader": 0, signal.SIGINT: 130, signal.SIGTERM: 143, signal.S
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_however_a_stream_ends_its_state_is_that_of_what_came(place, start, end):
-    process = start("-", "-", "--state", place / "live.npz")
+def test_however_a_stream_ends_its_state_is_that_of_what_came(place, between_pipes, end):
+    process = between_pipes("-", "-", "--state", place / "live.npz")
     process.stdout.readline()
     send(process, MIXTURE[:205])
     first = [process.stdout.readline() for _ in range(200)]
@@ -120,8 +120,8 @@ def test_however_a_stream_ends_its_state_is_that_of_what_came(place, start, end)
 
 @pytest.mark.parametrize("suffix", ["csv", "wav", "npy"])
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_however_a_stream_ends_its_output_is_kept_whole(place, start, end, suffix):
-    process = start("-", f"out.{suffix}", "--residual", "-")
+def test_however_a_stream_ends_its_output_is_kept_whole(place, between_pipes, end, suffix):
+    process = between_pipes("-", f"out.{suffix}", "--residual", "-")
     send(process, MIXTURE[:205])
     lines = [process.stdout.readline() for _ in range(201)]
     process.send_signal(end)
@@ -149,7 +149,7 @@ def wait_until(condition):
     raise TimeoutError
 
 
-def test_an_ignored_signal_stays_ignored(place, start):
+def test_an_ignored_signal_stays_ignored(place, between_pipes):
     process = subprocess.Popen(
         ["nohup", *command(place, "-", "out.npy")],
         cwd=ROOT,
@@ -195,9 +195,9 @@ def test_ctrl_c_during_imports_is_quiet(place):
         assert process.returncode in (-signal.SIGINT, 130)
 
 
-def test_one_state_is_of_one_process(place, start):
+def test_one_state_is_of_one_process(place, between_pipes):
     state = place / "live.npz"
-    first = start("-", "-", "--state", state)
+    first = between_pipes("-", "-", "--state", state)
     first.stdout.readline()
     done = run(place, "in.npy", "out.npy", "--state", state, status=1)
     assert (
@@ -210,9 +210,9 @@ def test_one_state_is_of_one_process(place, start):
     assert sorted(path.name for path in place.iterdir()) == ["in.npy", "live.npz", "model.safetensors", "out.npy"]
 
 
-def test_a_lock_goes_with_its_process(place, start):
+def test_a_lock_goes_with_its_process(place, between_pipes):
     state = place / "live.npz"
-    first = start("-", "-", "--state", state)
+    first = between_pipes("-", "-", "--state", state)
     first.stdout.readline()
     first.kill()
     first.wait()

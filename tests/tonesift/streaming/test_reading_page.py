@@ -76,7 +76,7 @@ def timeless(lines: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def place(tmp_path):
+def page(tmp_path):
     make_inputs(tmp_path)
     _, described = make(hop=10)
     described = described.model_copy(update={"frequencies": tuple(FREQUENCIES), "center": 0.0, "scale": 1.0})
@@ -84,14 +84,14 @@ def place(tmp_path):
     return tmp_path
 
 
-def test_the_page_shows_what_its_commands_print(place):
+def test_the_page_shows_what_its_commands_print(page):
     commands = 0
     for block in blocks():
         shown: list[str] = []
         for line in [*block, "$ end"]:
             if line.startswith("$ "):
                 if commands and shown[:1]:
-                    assert timeless(run(place, shown[0])) == timeless(shown[1:])
+                    assert timeless(run(page, shown[0])) == timeless(shown[1:])
                 shown, commands = [line[2:]], commands + 1
             else:
                 shown.append(line)
