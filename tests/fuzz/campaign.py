@@ -108,10 +108,10 @@ class Place:
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every file but Git's."""
+    """Size and time of change of every file but Git's and Python's own."""
     found = {}
     for place, _, names in os.walk(folder):
-        if ".git" in Path(place).relative_to(folder).parts:
+        if {".git", "__pycache__"} & set(Path(place).relative_to(folder).parts):
             continue
         for name in names:
             path = Path(place, name)
