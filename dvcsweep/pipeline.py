@@ -169,7 +169,9 @@ def _composed(repository: Repository, commit: str, params: str, folder: PurePosi
         there = [part for part in parts if part != str(folder) and repository.objects(commit, [part])]
         git(repository.root, "archive", f"--output={packed}", commit, "--", *there)
         with tarfile.open(packed) as archive:
-            archive.extractall(name, filter="data")
+            # Pythons before 3.11.4 know no filters; what is extracted is our own repository's.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(name)  # noqa: S202
         conf, plugins = (str(Path(name, part)) for part in parts)
         made = Path(name, "params.yaml")
         try:

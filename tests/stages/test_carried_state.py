@@ -45,7 +45,7 @@ def weights(model):
 
 def test_windows_are_so_many_steps_of_so_many_samples(prepared):
     split = windows.read(prepared.path / "data" / "windows.h5")
-    assert split.sequence_length == 20 * 4
+    assert split.window_samples == 20 * 4
     starts = [[first for _, first in windows.starts(part, 1).tolist()] for part in (split.train, split.validation)]
     assert starts[0] == list(range(0, 280 - 80 - 80 + 1))  # they end a window before the samples that validate
     assert starts[1] == list(range(280, 400 - 80 + 1))
