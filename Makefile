@@ -44,7 +44,7 @@ torture: .venv/installed-test  ## kill searches and dvc repro, each at every ste
 	@TORTURE_ROUNDS=20 python -m pytest --numprocesses 2 tests/dvcsweep/test_faults.py
 	@TORTURE_ROUNDS=6 python -m pytest --numprocesses 2 tests/workspace/test_undo.py
 
-fuzz: .venv/installed-test  ## 4000 damaged inputs of every kind to the real commands: none may end in a traceback (twenty minutes)
+fuzz: .venv/installed-test  ## 4000 damaged inputs of every kind to the real commands: none may end in a traceback (five minutes)
 	@python tests/fuzz/campaign.py --mutations 4000
 
 lint: .venv/installed-dev  ## check style and formatting

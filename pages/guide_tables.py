@@ -75,7 +75,10 @@ def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
     rows = trials(studies / f"guide-{name}")
     if name == "step-size" and rows:  # the guide's own, one seed
         rows += [{**row, "params.prepare.step_size": "1"} for row in trials(studies / "baseline")]
-    return makers.get(name, scores)(rows, claims)
+    try:
+        return makers.get(name, scores)(rows, claims)
+    except InputError as error:
+        raise InputError(f"{studies / f'guide-{name}' / 'trials.csv'}: {error}") from error
 
 
 def trials(folder: Path) -> list[Row]:

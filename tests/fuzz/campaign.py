@@ -1,6 +1,6 @@
 """A campaign of damaged inputs: every kind of file that the program reads, mutated, read by the real commands.
 
-    python tests/fuzz/campaign.py --mutations 4000 --seed 1    # make fuzz; 20 minutes on two cores
+    python tests/fuzz/campaign.py --mutations 4000 --seed 1    # make fuzz; five minutes on two cores
     python tests/fuzz/campaign.py --replay tests/fuzz/found    # what failed, again
 
 Each mutation follows from the seed and its number. It is right to refuse a file, in a line with its name, and right to
