@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -183,3 +184,17 @@ def test_further_seeds_of_a_trial_that_is_worse_are_not_run(foreign):
         if trial.state == "pruned":
             assert len(trial.experiments) >= trial.stopped[""] >= 2
             assert trial.params["height"] > 1.0
+
+
+def test_a_cluster_stops_the_same_trials(foreign, tmp_path):
+    """Nodes tell of their curves, and hear which trials to stop, through an actor of Ray's."""
+    pytest.importorskip("ray")
+    foreign.run("dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    content = {**STUDY, "fixed": {"pause": 1.0}, "space": {"height": HEIGHTS[:6]}}
+    path = foreign.study("early", **content)
+    (tmp_path / "environment").symlink_to(sys.prefix)  # Ray cannot start from a path with a space in it
+    command = foreign.command("run", str(path), "--ray", "local", "--no-report")
+    foreign.run(str(tmp_path / "environment/bin/python"), *command[1:], XDG_CACHE_HOME=str(tmp_path / "cache"))
+    trials = foreign.trials("early")
+    assert counts(trials) == expected()[:6]
+    assert any(trial.experiments[""].stopped for trial in trials)
