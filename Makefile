@@ -68,6 +68,7 @@ bench: .venv/installed-scale  ## measure what docs/speed.md says (about forty mi
 	@python -m benchmarks.overhead
 	@python -m benchmarks.streaming
 	@python -m benchmarks.reading
+	@python -m benchmarks.reading
 	@python -m benchmarks.searches --trials 500
 	@python -m benchmarks.cluster
 	@python -m benchmarks.scale driver --trials 10000
