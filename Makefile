@@ -28,7 +28,7 @@ verdict: .venv/installed  ## whether the outputs here are the committed bits, an
 undo: .venv/installed  ## back to the last commit, whatever stopped a run: parameters, dvc.lock, metrics, data, model, pictures
 	@python -m workspace undo
 
-test: .venv/installed-test  ## run the tests that need no server, browser, cluster or whole run of DVC but one (two minutes)
+test: .venv/installed-test  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
 	@python -m pytest $(WORKERS) $(or $(TESTS),-m "not whole" --ignore tests/sharing --ignore tests/cluster)
 
 test-whole: .venv/installed-test-all  ## run the others

@@ -1,11 +1,13 @@
 """Small networks with random weights, their metadata, and what PyTorch makes of a whole recording."""
 
+import numpy as np
 import torch
 from networks import lstm, metadata
 
 from tonesift import compute
 from tonesift.learning import streams
 from tonesift.learning.batches import scaled
+from tonesift.networks import model as models
 
 TONES, LENGTH = 3, 60
 
@@ -22,3 +24,10 @@ def batch_result(model, described, mixture):
     read = torch.from_numpy(scaled(mixture, described.center, described.scale))[None]
     with compute.parallel_map(torch.device("cpu"), 1) as pmap:
         return streams.estimate(model, read, described.reset_samples, 4, pmap)[0]
+
+
+def filled(folder):
+    """The folder, with a model of hop 10 and a mixture of 123 samples in it."""
+    models.save(folder / "model.safetensors", *make(hop=10))
+    np.save(folder / "in.npy", np.random.default_rng(6).normal(size=123).astype("f4"))
+    return folder

@@ -331,7 +331,8 @@ def test_a_cluster_of_its_own_on_this_machine(foreign, cluster, tmp_path):
     ).exists()  # such as a token that later clusters would ask for
     assert [trial.state for trial in foreign.trials("grid")] == ["complete"] * len(WIDTHS)
     assert len(references(foreign)) == len(WIDTHS)
-    wait_until(lambda: not list((tmp_path / "cache").glob("dvcsweep/*/clones/*")), 90)
+    assert list((tmp_path / "cache").glob("sweeps/*/repository"))  # where a node keeps what it needs
+    wait_until(lambda: not list((tmp_path / "cache").glob("sweeps/*/clones/*")), 90)
 
 
 def test_where_ray_could_not_start_is_said(foreign, tmp_path):

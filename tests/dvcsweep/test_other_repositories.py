@@ -242,12 +242,12 @@ def test_projects_in_subfolders_of_one_repository(foreign):
     for name, best in (("one", 0.3), ("two", 0.2)):
         (foreign.path / name).mkdir()
         foreign.dvc("init", "--quiet", "--subdir", folder=name)
-        shared = TRAIN.replace("best = 0.3", f'import sys; sys.path.insert(0, ".."); from shared import {name} as best')
-        foreign.write({"shared.py": "one = 0.3\ntwo = 0.2\n"})
-        text = PIPELINE.replace("[train.py]", "[train.py, ../shared.py]").replace(
+        common = TRAIN.replace("best = 0.3", f'import sys; sys.path.insert(0, ".."); from common import {name} as best')
+        foreign.write({"common.py": "one = 0.3\ntwo = 0.2\n"})
+        text = PIPELINE.replace("[train.py]", "[train.py, ../common.py]").replace(
             "metrics.json: {cache: false}", "metrics.json"
         )
-        foreign.build({"train.py": shared, "dvc.yaml": text}, folder=name)
+        foreign.build({"train.py": common, "dvc.yaml": text}, folder=name)
         places = {"pipeline": f"{name}/dvc.yaml", "params": f"{name}/params.yaml"}
         assert foreign.losses(**places, objective=f"{name}/metrics.json:val.loss") == squares(best)
         foreign.git("rm", "--quiet", "--cached", "-r", "--ignore-unmatch", "st", "st.yaml")

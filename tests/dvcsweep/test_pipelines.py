@@ -176,15 +176,15 @@ def test_a_dependency_with_a_url_counts_as_the_lock_has_it(tiny):
 
 def test_a_project_in_a_subfolder_reads_what_lies_beside_it(tiny):
     tiny.write({".dvc/config": None, ".dvc/.gitignore": None})
-    own = "stages:\n  fit: {cmd: a, deps: [fit.py, ../shared/lib.py], params: [model], metrics: [m.json]}\n"
-    files = {"one/.dvc/config": "", "two/.dvc/config": "", "shared/lib.py": "1", "one/fit.py": "1"}
+    own = "stages:\n  fit: {cmd: a, deps: [fit.py, ../common/lib.py], params: [model], metrics: [m.json]}\n"
+    files = {"one/.dvc/config": "", "two/.dvc/config": "", "common/lib.py": "1", "one/fit.py": "1"}
     files |= {"one/dvc.yaml": own, "two/dvc.yaml": "stages:\n  fit: {cmd: a}\n", "one/params.yaml": PARAMS}
     before = decided(tiny, tiny.commit(files), "one/dvc.yaml", "one/params.yaml")
-    assert set(before.files) == {"one/dvc.yaml", "one/fit.py", "shared/lib.py"}
+    assert set(before.files) == {"one/dvc.yaml", "one/fit.py", "common/lib.py"}
     (stage,) = found(tiny, tiny.git("rev-parse", "HEAD"), "one/dvc.yaml", "one/params.yaml")
     assert (stage.name, stage.metrics, stage.params) == ("fit", ("one/m.json",), {"one/params.yaml": ("model",)})
-    after = decided(tiny, tiny.commit({"shared/lib.py": "2"}), "one/dvc.yaml", "one/params.yaml")
-    assert after.changed(before) == ["shared/lib.py"]
+    after = decided(tiny, tiny.commit({"common/lib.py": "2"}), "one/dvc.yaml", "one/params.yaml")
+    assert after.changed(before) == ["common/lib.py"]
 
 
 def test_a_dependency_in_a_submodule_counts_as_the_submodules_commit(tiny, tmp_path):

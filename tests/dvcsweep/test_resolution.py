@@ -414,7 +414,8 @@ def test_values_that_the_schema_refuses(tiny, content, lines):
 
 def test_ends_that_no_step_reaches_are_not_asked_about(tiny):
     space = {"model.hidden_size": {"low": 32, "high": 300, "step": 32}, "train.learning_rate": [0.1]}
-    resolve(tiny.repository, study(schema="schema.json", space=space), tiny.repository.head)
+    found = resolve(tiny.repository, study(schema="schema.json", space=space), tiny.repository.head)
+    assert found.settings == resolve(tiny.repository, study(), tiny.repository.head).settings
 
 
 def test_a_schema_must_be_one(tiny):
@@ -429,7 +430,10 @@ def test_a_parameter_is_not_blamed_for_another_whose_name_begins_alike(tmp_path)
     files = {"params.yaml": "epochs: 5\nepochs_more: 5\n", "dvc.yaml": "stages: {}\n", "m.json": '{"loss": 1}'}
     schema = json.dumps({"properties": {"epochs_more": {"maximum": 3}}})
     commit = tiny.commit(files | {"schema.json": schema})
-    resolve(tiny.repository, study(metric="m.json:loss", space={"epochs": [1, 2]}, schema="schema.json"), commit)
+    found = resolve(
+        tiny.repository, study(metric="m.json:loss", space={"epochs": [1, 2]}, schema="schema.json"), commit
+    )
+    assert found.settings == {"epochs": 5, "epochs_more": 5}
 
 
 def test_a_strategy_that_needs_what_is_not_installed_is_refused(tiny, monkeypatch):

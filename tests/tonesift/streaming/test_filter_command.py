@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from random_models import TONES, batch_result, make
+from random_models import TONES, batch_result, filled, make
 from scipy import signal as dsp
 from scipy.io import wavfile
 
@@ -27,11 +27,7 @@ RATE = ("--rate", "1000")
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with a model of hop 10 and a mixture of 123 samples."""
-    model, described = make(hop=10)
-    models.save(tmp_path / "model.safetensors", model, described)
-    np.save(tmp_path / "in.npy", np.random.default_rng(6).normal(size=123).astype("f4"))
-    return tmp_path
+    return filled(tmp_path)
 
 
 def command(place, source, output, *options):
