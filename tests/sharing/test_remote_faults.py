@@ -30,11 +30,11 @@ def second(clone, settings):
     return fresh
 
 
-def begin_push(clone, count, **changes):
+def begin_push(clone, count, pause=0.02, **changes):
     """Start a push, and return it held still once some of the objects are there; `ended` lets it go on.
 
     It is let run for moments only, and held still while they are counted: counting takes an S3 server a while, in which
-    the whole push could come to its end.
+    the whole push could come to its end. A folder may take all of them in 20 ms.
     """
     pushing = subprocess.Popen(
         ["dvc", "push", "--jobs", "2"],
@@ -51,7 +51,7 @@ def begin_push(clone, count, **changes):
         if count() >= 5:
             return pushing
         pushing.send_signal(signal.SIGCONT)
-        time.sleep(0.02)
+        time.sleep(pause)
     pushing.kill()
     raise AssertionError(f"the push could not be caught half-way:\n{ended(pushing).stdout}")
 
@@ -93,7 +93,7 @@ def test_the_next_push_completes_an_interrupted_one(large, start, tmp_path, kind
     settings = {"url": str(tmp_path / "store")} if kind == "folder" else store.settings
     large.use(settings)
     before = large.files()
-    pushing = begin_push(large, lambda: len(store.names()))
+    pushing = begin_push(large, lambda: len(store.names()), 0.002 if kind == "folder" else 0.02)
     pushing.send_signal(number)
     done = ended(pushing)
     if number == signal.SIGINT:
