@@ -2,7 +2,8 @@
 
 import pytest
 
-from dvcsweep.running.worker import KILLED, so_far
+from dvcsweep.running.channel import so_far
+from dvcsweep.running.worker import KILLED
 
 
 @pytest.mark.parametrize(
