@@ -33,12 +33,15 @@ class Paths(NamedTuple):
         c_k(n): angle of each tone in turns.
     amplitudes : ndarray, shape (K, N)
         A_k(n), 0 where a tone is off.
+    gains : ndarray, shape (K, N)
+        A_k(n) beside the amplitude that was drawn for the tone or its last onset: 0 where it is off.
     onsets : ndarray of bool, shape (K, N)
         Samples at which a tone sets in with an amplitude and a phase drawn anew.
     """
 
     turns: Array
     amplitudes: Array
+    gains: Array
     onsets: NDArray[np.bool_]
 
     def tones(self) -> Array:
@@ -165,12 +168,13 @@ def paths(facts: Facts, samples: int, index: int) -> Paths:
     if conditions.phase_walk:
         step = conditions.phase_walk / (2.0 * np.pi) / np.sqrt(rate)
         turns += processes.random_walk(_generator(facts, "phase_walk", index), shape, step)
+    gains = (amplitudes > 0).astype(np.float64)
     if conditions.wander:
         wander = processes.ornstein_uhlenbeck(
             _generator(facts, "wander", index), shape, conditions.wander, conditions.wander_time * rate
         )
-        amplitudes = amplitudes * elementary.exp(wander)
-    return Paths(turns, amplitudes, onsets)
+        gains *= elementary.exp(wander)
+    return Paths(turns, amplitudes * gains, gains, onsets)
 
 
 def _switched(facts: Facts, shape: tuple[int, int], index: int) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -193,11 +197,18 @@ def _switched(facts: Facts, shape: tuple[int, int], index: int) -> tuple[Array, 
 
 
 def _jittered(facts: Facts, samples: int, index: int) -> Array:
-    turns, amplitudes, _ = paths(facts, samples, index)
-    generator = _generator(facts, "jitter", index)
-    louder, later = generator.uniform(-1.0, 1.0, (2, *turns.shape))
-    louder = 1.0 + facts.conditions.jitter_amplitude * louder
-    return amplitudes * louder * elementary.sine(turns + facts.conditions.jitter_phase / 360.0 * later)
+    """Tones (K, N) as the mixture holds them."""
+    path = paths(facts, samples, index)
+    louder, later = jitter(facts, samples, index)
+    return path.amplitudes * louder * elementary.sine(path.turns + later)
+
+
+def jitter(facts: Facts, samples: int, index: int) -> tuple[Array, Array]:
+    """By what factor each tone is louder at each sample, and by how many turns later: shape (K, N)."""
+    conditions = facts.conditions
+    shape = (2, facts.phases.shape[1], samples)
+    louder, later = _generator(facts, "jitter", index).uniform(-1.0, 1.0, shape)
+    return 1.0 + conditions.jitter_amplitude * louder, conditions.jitter_phase / 360.0 * later
 
 
 def noise(facts: Facts, samples: int, index: int) -> Array:
@@ -205,12 +216,30 @@ def noise(facts: Facts, samples: int, index: int) -> Array:
     conditions = facts.conditions
     found = facts.noise_std * _generator(facts, "noise", index).standard_normal(samples)
     if conditions.tail_scale:
-        generator = _generator(facts, "tails", index)
-        generator.random()  # the scale
-        found += facts.drawn["tail_scale"][index] * generator.standard_t(conditions.tail_freedom, samples)
+        scales, normal = _tails(facts, samples, index)
+        found += scales * normal
     if conditions.burst_share:
         found[bursts(facts, samples, index)] *= conditions.burst_factor
     return found
+
+
+def noise_variances(facts: Facts, samples: int, index: int) -> Array:
+    """Variance of `noise` at each sample, shape (N,): given the bursts and Student's scale at each it is normal."""
+    conditions = facts.conditions
+    found = np.full(samples, facts.noise_std**2)
+    if conditions.tail_scale:
+        found += np.square(_tails(facts, samples, index)[0])
+    if conditions.burst_share:
+        found[bursts(facts, samples, index)] *= conditions.burst_factor**2
+    return found
+
+
+def _tails(facts: Facts, samples: int, index: int) -> tuple[Array, Array]:
+    """Scales (N,) and normal numbers (N,) whose product is Student's t: one over the root of a chi-square."""
+    generator, freedom = _generator(facts, "tails", index), facts.conditions.tail_freedom
+    generator.random()  # the scale of the recording
+    chi_square = generator.chisquare(freedom, samples)
+    return facts.drawn["tail_scale"][index] * np.sqrt(freedom / chi_square), generator.standard_normal(samples)
 
 
 def bursts(facts: Facts, samples: int, index: int) -> NDArray[np.bool_]:
@@ -236,9 +265,14 @@ def _damaged(facts: Facts, mixture: Array, index: int) -> Array:
         level = facts.drawn["clip"][index]
         mixture = np.clip(mixture, -level, level)
     if conditions.gap_share:
-        gaps = _pieces(facts, samples, index, "gaps", conditions.gap_share, conditions.gap_length)
-        mixture = np.where(gaps, np.nan, mixture)
+        mixture = np.where(gaps(facts, samples, index), np.nan, mixture)
     return mixture
+
+
+def gaps(facts: Facts, samples: int, index: int) -> NDArray[np.bool_]:
+    """Which samples of one recording are missing, shape (N,)."""
+    conditions = facts.conditions
+    return _pieces(facts, samples, index, "gaps", conditions.gap_share, conditions.gap_length)
 
 
 def outliers(facts: Facts, samples: int, index: int) -> NDArray[np.bool_]:

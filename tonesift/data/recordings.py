@@ -168,7 +168,7 @@ def _facts(file: Stored) -> Facts:
         values |= {"conditions": _conditions(file, found.conditions), "drawn": _drawn(file, found)}
     for each in [values["frequencies"]] if found.frequencies else values["drawn"]["frequencies"].tolist():
         if max(each) >= found.sampling_rate / 2 or len(set(each)) < len(each):
-            raise file.damaged(f"frequencies {shown(each)} at {found.sampling_rate:g} Hz")
+            raise file.damaged(f"frequencies {shown(list(each))} at {found.sampling_rate:g} Hz")
     return Facts(**values)
 
 
