@@ -1,13 +1,13 @@
 """The picture of the conditions, a panel each: the mixture and, without noise, the mean of its tones; no stage.
 
-`make pictures` runs it. Panels differ by the settings in their titles alone: the seed is one.
+`make pictures` runs it. Panels differ by conditions alone: the seed is one.
 
 python -m pages.conditions studies/bases/general.yaml docs/conditions.png
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pages import shell
 from tonesift import params
@@ -17,24 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SECONDS, MARGIN = 3.0, 1.6  # shown, and what a panel reaches to
-EVERYTHING: dict[str, Any] = {
-    **{"drift": 0.01, "wander": 0.15, "phase_walk": 0.25, "dwell": 3.0, "tail_scale": [0.02, 0.2]},
-    **{"burst_share": 0.08, "coloured": [0.02, 0.1], "clip": [0.4, 1.0], "gap_share": 0.2},
-}
-CONDITIONS: dict[str, dict[str, Any]] = {
-    "white noise alone": {},
-    "drift: 0.02": {"drift": 0.02},
-    "wander: 0.3, phase_walk: 0.5": {"wander": 0.3, "phase_walk": 0.5},
-    "dwell: 1.0": {"dwell": 1.0},
-    "tail_scale: [0.03, 0.4], burst_share: 0.08": {"tail_scale": [0.03, 0.4], "burst_share": 0.08},
-    "outlier_share: 0.1": {"outlier_share": 0.1},
-    "coloured: [0.05, 0.3]": {"coloured": [0.05, 0.3]},
-    "gap_share: 0.5": {"gap_share": 0.5},
-    "clip: [0.1, 0.4]": {"clip": [0.1, 0.4]},
-    "jitter_phase: 45.0, jitter_amplitude: 0.2": {"jitter_phase": 45.0, "jitter_amplitude": 0.2},
-    "tone_range: [0.7, 60.0]": {"tone_range": [0.7, 60.0]},
-    "everything": EVERYTHING,
-}
+LEFT_OUT = "everything, random sets"
 
 
 def conditions(arguments: argparse.Namespace) -> None:
@@ -51,13 +34,13 @@ def draw(data: params.Data) -> "Figure":
     import numpy as np
     from matplotlib.figure import Figure
 
-    from tonesift.conditions import run
+    from tonesift.conditions import named, run
     from tonesift.full_evaluation.figures import MARK, MIXTURE, TARGET
 
+    names = [name for name in named.NAMED if name != LEFT_OUT]
     figure = Figure(figsize=(9, 10.5), dpi=80, layout="constrained")
-    for ax, (label, chosen) in zip(figure.subplots(-(-len(CONDITIONS) // 2), 2).flat, CONDITIONS.items(), strict=True):
-        changes = {"task": "general", "train_recordings": 1, "conditions": params.Conditions(**chosen)}
-        own = data.model_copy(update=changes)
+    for ax, name in zip(figure.subplots(-(-len(names) // 2), 2).flat, names, strict=True):
+        own = named.under(data, name, train_recordings=1)
         (mixture, tones), *_ = run.draw_set(own, testing=False, sound=None)[1]
         shown = slice(0, round(SECONDS * data.sampling_rate))
         time = np.arange(len(mixture))[shown] / data.sampling_rate
@@ -66,7 +49,7 @@ def draw(data: params.Data) -> "Figure":
         missing = np.isnan(mixture[shown])
         ax.fill_between(time, -MARGIN, MARGIN, where=missing, color=MARK, alpha=0.25, linewidth=0)
         ax.set(ylim=(-MARGIN, MARGIN), xlim=(0, SECONDS))
-        ax.set_title(label, fontsize=8)
+        ax.set_title(name, fontsize=8)
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from scipy import stats
 
 from tonesift import memory, params
-from tonesift.conditions import run
-from tonesift.data import recordings
+from tonesift.conditions import named, run
+from tonesift.data import recordings, signals
 from tonesift.errors import InputError
 
 ALL = {
@@ -107,6 +107,30 @@ def test_turning_one_on_leaves_the_draws_of_the_others_alone(name):
             assert np.array_equal(found.turns, same.turns)
         if name != "wander":
             assert np.array_equal(found.amplitudes, same.amplitudes)
+
+
+PURPOSES = {
+    **{name: {name} for name in ("drift", "wander", "phase_walk", "dwell", "coloured", "clip")},
+    **{"jitter_amplitude": {"jitter"}, "jitter_phase": {"jitter"}, "tail_scale": {"tails"}, "burst_share": {"bursts"}},
+    **{"outlier_share": {"outliers"}, "gap_share": {"gaps"}, "tone_range": {"tones"}, "amplitude_ranges": set()},
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_condition_draws_from_random_numbers_of_its_own(name, monkeypatch):
+    used, drawn = set(), signals.random_generator
+    monkeypatch.setattr(signals, "random_generator", lambda *given: used.add(given[1:]) or drawn(*given))
+    made(**{name: ALL[name]}, noise_std=0.1)
+    assert {purpose for purpose, _ in used} - {"noise", "phases", "amplitudes"} == PURPOSES[name]
+    assert {recording for _, recording in used} == {0, 1}
+
+
+@pytest.mark.parametrize("name", named.NAMED)
+def test_the_named_conditions_can_be_made(name):
+    data = named.under(DATA, name)
+    assert params.conflicts(data, None, None, None) == []
+    assert data.task == "general"
+    assert params.Data.model_validate(data.model_dump()) == data
 
 
 def test_white_noise_is_that_of_recordings_without_conditions():
