@@ -93,6 +93,7 @@ families: .venv/installed  ## the families side by side (an hour), and what a sa
 pictures: .venv/installed  ## bring the pictures that README and docs/ show to docs/
 	@cp plots/evaluate/context.png plots/evaluate/graph2.png plots/evaluate/robustness.png docs/
 	@python -m pages.story studies/story/trials.csv docs/story.png
+	@python -m pages.conditions studies/bases/general.yaml docs/conditions.png
 
 schema: .venv/installed  ## write the JSON schema of params.yaml
 	@python -m tonesift.params > params.schema.json

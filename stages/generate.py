@@ -5,11 +5,12 @@ python -m stages.generate data/train.h5 data/test.h5
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import stages
-from tonesift import arithmetic, params
+from tonesift import arithmetic
 
 
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -20,21 +21,24 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     from tonesift.data import recordings, signals
 
     memory.check(recordings.memory_needed(data))
-    for warning in signals.warnings(data.frequencies):
+    for warning in [] if data.conditions.tone_range else signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
-    write(arguments.train, data, data.train_recordings, data.train_seed)
-    write(arguments.test, data, data.test_recordings, data.test_seed)
+    draw_set, after = recordings.draw_set, ""
+    if data.conditions.on:
+        from tonesift.conditions import run
+
+        memory.check(recordings.memory_needed(data) | run.memory_needed(data))
+        draw_set, after = (
+            partial(run.draw_set, sound=run.read_background(data)),
+            f" before {', '.join(data.conditions.on)}",
+        )
+    for path, testing in ((arguments.train, False), (arguments.test, True)):
+        facts, pairs = draw_set(data, testing)
+        recordings.write(path, facts, data.samples, pairs)
+        snr = signals.snr_db(facts.amplitudes, data.noise_std)
+        count, tones = facts.phases.shape
+        print(f"{path}: {count} x {data.duration:g} s of {tones} tones, SNR {snr:.1f} dB{after}")
     return {}
-
-
-def write(path: Path, data: params.Data, count: int, seed: int) -> None:
-    """Write `count` recordings drawn from `seed`."""
-    from tonesift.data import recordings, signals
-
-    facts = recordings.draw_facts(data, count, seed)
-    recordings.write(path, facts, data.samples, recordings.make(data, facts))
-    snr = signals.snr_db(facts.amplitudes, data.noise_std)
-    print(f"{path}: {count} x {data.duration:g} s of {len(data.frequencies)} tones, SNR {snr:.1f} dB")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ SECTIONS = {name: field.annotation for name, field in params.Params.model_fields
 
 # Where the library reads a section that a stage hands it.
 READERS = {
-    "generate": ["tonesift/data/recordings.py"],
+    "generate": ["tonesift/data/recordings.py", "tonesift/conditions/run.py", "tonesift/conditions/background.py"],
     "prepare": ["tonesift/data/windows.py"],
     "train": ["tonesift/learning/run.py", "tonesift/learning/epochs.py"],
     "evaluate": ["tonesift/evaluation/segments.py"],
@@ -108,7 +108,16 @@ def test_every_parameter_that_a_stage_declares_is_read(stage):
         if "." in name:
             assert variable in variables, name
         elif not re.search(rf"\*\*(\w+\.)?{variable}\.model_dump\(\)", text):  # handed over whole, as keyword arguments
-            assert set(SECTIONS[name].model_fields) - {"duration"} <= attributes, name  # duration: in Data.samples
+            assert fields(SECTIONS[name]) - {"duration"} <= attributes, name  # duration: in Data.samples
+
+
+def fields(section: type[params.Section]) -> set[str]:
+    """Names of a section's parameters, and of those of the sections in it."""
+    found = set(section.model_fields)
+    for field in section.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section):
+            found |= fields(field.annotation)
+    return found
 
 
 @pytest.mark.parametrize("stage", STAGES)

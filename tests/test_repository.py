@@ -36,6 +36,7 @@ BELOW = {
     "tonesift": {
         "formats": set(),
         "data": {"formats"},
+        "conditions": {"data", "formats", "estimators"},
         "networks": set(),
         "estimators": set(),
         "reporting": set(),

@@ -40,6 +40,9 @@ Phase = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Amplitude = Annotated[float, Field(ge=0, le=LOUDEST, allow_inf_nan=False)]
 Drawn = Annotated[float, Field(ge=FAINTEST, le=LOUDEST, allow_inf_nan=False)]
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Range = Annotated[list[Drawn], Field(min_length=2, max_length=2)]  # lowest and highest
+SecondsRange = Annotated[list[Seconds], Field(min_length=2, max_length=2)]
+Exponent = Annotated[float, Field(ge=0, le=4)]
 
 
 def _field(description: str, advised: tuple[float, float] | None = None, **rules: Any) -> Any:
@@ -57,6 +60,85 @@ class Section(BaseModel):
     """A section of `params.yaml`: fixed once read; a number in quotes is a mistake, an unknown key as well."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Conditions(Section):
+    """Section `data.conditions`: what recordings go through beside white noise; each is off at 0 or null.
+
+    `docs/conditions.md` has the formulas. The rest of a condition, such as its time constant, changes nothing while it
+    is off. All of it may be left out.
+    """
+
+    drift: Annotated[float, Field(ge=0, le=0.15)] = _field(
+        "standard deviation of each tone's relative frequency, an Ornstein-Uhlenbeck process", (0, 0.05), default=0.0
+    )
+    drift_time: Seconds = _field("seconds, time constant of the drift", (0.1, 100), default=1.0)
+    wander: Annotated[float, Field(ge=0, le=3)] = _field(
+        "standard deviation of each tone's log amplitude, an Ornstein-Uhlenbeck process", (0, 0.5), default=0.0
+    )
+    wander_time: Seconds = _field("seconds, time constant of the wander", (0.1, 100), default=0.5)
+    phase_walk: Annotated[float, Field(ge=0, le=1e3)] = _field(
+        "radians per root second, random walk of each tone's phase", (0, 1), default=0.0
+    )
+    dwell: Seconds | None = _field(
+        "seconds, mean time that a tone is on, and off, with amplitude and phase drawn anew at each onset", default=None
+    )
+    tone_range: Annotated[list[Hertz], Field(min_length=2, max_length=2)] | None = _field(
+        "Hz, lowest and highest: as many tones as data.frequencies has, log-uniform, other ones in every recording",
+        default=None,
+    )
+    tone_distance: NotNegative = _field("Hz between tones of a random set, at least", default=1.5)
+    amplitude_ranges: Annotated[list[Range], Field(min_length=1, max_length=TONES)] | None = _field(
+        "lowest and highest amplitude of each tone, in place of data.amplitude_range", default=None
+    )
+    jitter_amplitude: Share = _field(
+        "share of its amplitude by which a tone in the mixture is off at most, drawn at every sample", default=0.0
+    )
+    jitter_phase: Annotated[float, Field(ge=0, le=180)] = _field(
+        "degrees by which a tone in the mixture is off at most, drawn at every sample", default=0.0
+    )
+    tail_scale: Range | None = _field(
+        "scale of noise of Student's t, beside data.noise_std: log-uniform from lowest to highest", default=None
+    )
+    tail_freedom: Annotated[float, Field(ge=1, le=1e6)] = _field("degrees of freedom of Student's t", default=1.5)
+    burst_share: Share = _field("share of the time in which white noise and Student's t are louder", default=0.0)
+    burst_length: SecondsRange = _field("seconds that a burst lasts, lowest and highest", default=[0.02, 0.15])
+    burst_factor: Drawn = _field("by which noise is louder in a burst", default=10.0)
+    coloured: Range | None = _field(
+        "standard deviation of noise of spectrum 1/f^a: log-uniform from lowest to highest", default=None
+    )
+    coloured_exponent: Annotated[list[Exponent], Field(min_length=2, max_length=2)] = _field(
+        "a, lowest and highest", default=[0.8, 2.0]
+    )
+    background: Annotated[str, Field(min_length=1, max_length=1000)] | None = _field(
+        "file with a signal at data.sampling_rate to add stretches of: its first two thirds train, the rest tests",
+        default=None,
+    )
+    background_gain: Range = _field("of a stretch: log-uniform from lowest to highest", default=[1.0, 1.0])
+    outlier_share: Share = _field("share of samples that are noise alone", default=0.0)
+    outlier_std: Amplitude = _field("standard deviation of these", default=2.0)
+    clip: Range | None = _field("level that the mixture is clipped at, lowest and highest", default=None)
+    gap_share: Share = _field("share of samples that are missing", default=0.0)
+    gap_length: SecondsRange = _field("seconds that a gap lasts, lowest and highest", default=[0.02, 0.5])
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Names of the conditions that are on."""
+        return tuple(name for name in SWITCHES if getattr(self, name))
+
+    def needs(self, *names: str) -> bool:
+        """Whether one of these is on."""
+        return not set(names).isdisjoint(self.on)
+
+
+MOVING = ("drift", "wander", "phase_walk", "dwell")  # what a tone is not the sine it began as with
+DRAWN = ("tone_range", "amplitude_ranges")  # what is drawn once for a recording
+DAMAGE = (
+    *("jitter_amplitude", "jitter_phase", "tail_scale", "burst_share", "coloured", "background"),
+    *("outlier_share", "clip", "gap_share"),
+)  # what the mixture suffers and the tones do not
+SWITCHES = (*MOVING, *DRAWN, *DAMAGE)
+DRIFTS = 6  # standard deviations that a frequency is reckoned to drift at most
 
 
 class Data(Section):
@@ -78,6 +160,7 @@ class Data(Section):
     test_recordings: Count = _field("recordings to test on")
     train_seed: Seed = _field("seed of the training recordings")
     test_seed: Seed = _field("seed of the test recordings")
+    conditions: Conditions = Field(default_factory=Conditions)
 
     @property
     def samples(self) -> int:
@@ -266,6 +349,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
             "the future: set it to false"
         )
     found += _reach_conflicts(data, model) if data and model else []
+    found += _noise_conflicts(data.conditions) if data and train and train.fresh_noise else []
     found += _portable_conflicts(train) if train else []
     found += _fold_conflicts(prepare) if prepare else []
     return found + _window_conflicts(data, prepare, model.hop) if data and prepare and model else found
@@ -296,7 +380,80 @@ def _data_conflicts(data: Data) -> list[str]:
         found.append(f"data.noise_std: got {data.noise_std:g}, but it must be 0, or {QUIETEST:g} at least")
     if data.amplitude_range[0] > data.amplitude_range[1]:
         found.append(f"data.amplitude_range: got {data.amplitude_range}, but the lowest must come first")
+    return found + (_condition_conflicts(data, data.conditions) if data.conditions.on else [])
+
+
+def _condition_conflicts(data: Data, conditions: Conditions) -> list[str]:
+    found = [*_ranges_upside_down(conditions), *_too_quick(data, conditions), *_too_high(data, conditions)]
+    if data.task == "fixed":
+        found += [
+            f"{name}: amplitudes and phases are drawn, but data.task is 'fixed': set it to general"
+            for name in ("dwell", *DRAWN)
+            if conditions.needs(name)
+        ]
+    ranges, tones = conditions.amplitude_ranges, len(data.frequencies)
+    if ranges and len(ranges) != tones:
+        found.append(f"amplitude_ranges: got {len(ranges)} ranges, but data.frequencies has {tones}: give one each")
+    if conditions.burst_share and not (data.noise_std or conditions.tail_scale):
+        found.append("burst_share: there is no noise to be louder: set data.noise_std or tail_scale above 0")
+    return [f"data.conditions.{sentence}" for sentence in found]
+
+
+def _ranges_upside_down(conditions: Conditions) -> list[str]:
+    names = (
+        *("tone_range", "tail_scale", "burst_length", "coloured", "coloured_exponent", "background_gain", "clip"),
+        *("gap_length",),
+    )
+    ranges = [(name, getattr(conditions, name)) for name in names if getattr(conditions, name)]
+    ranges += [("amplitude_ranges", each) for each in conditions.amplitude_ranges or ()]
+    return [f"{name}: got {each}, but the lowest must come first" for name, each in ranges if each[0] > each[1]]
+
+
+def _too_quick(data: Data, conditions: Conditions) -> list[str]:
+    """What is over before the next sample."""
+    times = {"drift": "drift_time", "wander": "wander_time", "dwell": "dwell"}
+    found = {name: getattr(conditions, name) for switch, name in times.items() if conditions.needs(switch)}
+    for switch, name in (("burst_share", "burst_length"), ("gap_share", "gap_length")):
+        if conditions.needs(switch):
+            found[name] = min(getattr(conditions, name))
+    return [
+        f"{name}: got {seconds:g} s, but a sample lasts {1 / data.sampling_rate:g} s (1 / data.sampling_rate): it must "
+        "last that long at least"
+        for name, seconds in found.items()
+        if seconds * data.sampling_rate < 1
+    ]
+
+
+def _too_high(data: Data, conditions: Conditions) -> list[str]:
+    """Tones that are, or drift to where they are, at half the sampling rate or beyond."""
+    found, half = [], data.sampling_rate / 2
+    highest = max(data.frequencies)
+    if conditions.tone_range:
+        low, highest = conditions.tone_range
+        tones = len(data.frequencies)
+        if highest >= half:
+            found.append(f"tone_range: got {highest:g} Hz, but a tone must lie below half of data.sampling_rate")
+        if (tones - 1) * conditions.tone_distance > highest - low:
+            found.append(
+                f"tone_distance: got {conditions.tone_distance:g} Hz, but {tones} tones do not fit into "
+                f"{conditions.tone_range} Hz (tone_range) so far apart"
+            )
+    if highest < half <= highest * (1 + DRIFTS * conditions.drift):
+        found.append(
+            f"drift: got {conditions.drift:g}, which takes {highest:g} Hz beyond half of data.sampling_rate "
+            f"({half:g} Hz) within {DRIFTS} standard deviations: sample faster, or drop the tone"
+        )
     return found
+
+
+def _noise_conflicts(conditions: Conditions) -> list[str]:
+    """What fresh noise would take out of the mixture."""
+    lost = [name for name in DAMAGE if conditions.needs(name)]
+    return [
+        "train.fresh_noise: the network would learn from the tones in white noise, and see nothing of "
+        f"data.conditions.{name}: set it to false"
+        for name in lost[:1]
+    ]
 
 
 def _model_conflicts(model: Model) -> list[str]:
@@ -396,10 +553,13 @@ def _part_sizes(data: Data, prepare: Prepare, length: int) -> tuple[int, int, in
     return (validation, segment, 1, "recordings") if several else (validation, segment - length, length, "samples")
 
 
-def advice(section: Section) -> list[str]:
+def advice(section: Section, label: str = "") -> list[str]:
     """Settings of a section that leave the advised range, one sentence for each; what is not used is passed over."""
     found, used = [], section.used if isinstance(section, Model) else ()
+    label = label or type(section).__name__.lower()
     for name, field in type(section).model_fields.items():
+        if isinstance(getattr(section, name), Section):
+            found += advice(getattr(section, name), f"{label}.{name}")
         extra = field.json_schema_extra
         if not isinstance(extra, dict) or (used and name not in used):
             continue
@@ -407,9 +567,7 @@ def advice(section: Section) -> list[str]:
         value = getattr(section, name)
         values = value if isinstance(value, list) else [value]
         if any(value is not None and not low <= value <= high for value in values):
-            found.append(
-                f"{type(section).__name__.lower()}.{name} is {value}: the advised range is {low:g} to {high:g}"
-            )
+            found.append(f"{label}.{name} is {value}: the advised range is {low:g} to {high:g}")
     return found
 
 

@@ -113,6 +113,29 @@ def test_a_model_of_other_tones(copy):
     refused(copy, "evaluate", r"frequencies \[2.0, 7.0\], but the model was trained on \[2.0, 5.0\]")
 
 
+def test_random_sets_of_tones_are_made_and_no_network_learns_them(copy):
+    copy.set({"data": {"task": "general", "conditions": {"tone_range": [1.0, 20.0]}}})
+    said = copy.stage("generate", *PATHS["generate"]).stdout
+    assert "of 2 tones" in said
+    assert "dB before tone_range" in said
+    for stage in ("prepare", "train", "evaluate"):
+        refused(copy, stage, r"every recording has tones of its own \(data\.conditions\.tone_range\), but a network")
+
+
+def test_under_conditions_the_pipeline_runs_to_its_end(copy):
+    everything = {"drift": 0.01, "dwell": 0.5, "tail_scale": [0.02, 0.2], "coloured": [0.02, 0.1], "gap_share": 0.2}
+    copy.set({"data": {"task": "general", "train_recordings": 6, "conditions": everything}})
+    for stage, paths in PATHS.items():
+        copy.stage(stage, *paths)
+    rows = copy.read("metrics/evaluate/comparison.csv")
+    assert "best possible, were it white noise alone" in rows
+
+
+def test_a_background_that_is_no_good(copy):
+    copy.set({"data": {"conditions": {"background": "hall.wav"}}})
+    refused(copy, "generate", r"hall\.wav: no such file")
+
+
 def test_curves_that_are_gone(copy):
     shutil.rmtree(copy.path / "metrics" / "train" / "plots")
     refused(copy, "evaluate", "holds no curves")

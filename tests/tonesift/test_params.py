@@ -193,6 +193,80 @@ MISTAKES = [
 ]
 
 
+GENERAL = {"task": "general"}
+OF_CONDITIONS = [
+    ({"drift": 0.2}, "drift: got 0.2, but input should be less than or equal to 0.15"),
+    ({"drift": True}, "drift: got True, but input should be a valid number"),
+    ({"drifts": 0.1}, "drifts: unknown parameter"),
+    ({"clip": [0.1]}, r"clip: got \[0.1\], but list should have at least 2 items"),
+    ({"clip": 0.1}, "clip: got 0.1, but input should be a valid list"),
+    ({"tail_scale": [0.0, 1.0]}, r"tail_scale.0: got 0.0, but input should be greater than or equal to 0.000001"),
+    ({"tail_freedom": 0.5}, "tail_freedom: got 0.5, but input should be greater than or equal to 1"),
+    ({"gap_share": 1.0}, "gap_share: got 1.0, but input should be less than 1"),
+    ({"outlier_share": -0.1}, "outlier_share: got -0.1, but input should be greater than or equal to 0"),
+    ({"amplitude_ranges": []}, r"amplitude_ranges: got \[\], but list should have at least 1 item"),
+    ({"clip": [0.4, 0.1]}, r"clip: got \[0.4, 0.1\], but the lowest must come first"),
+    ({"coloured": [1.0, 1.0], "coloured_exponent": [2.0, 1.0]}, r"coloured_exponent: got \[2.0, 1.0\], but the lowest"),
+    ({"gap_share": 0.5, "gap_length": [1e-4, 1.0]}, r"gap_length: got 0.0001 s, but a sample lasts 0.001 s \(1 / data"),
+    ({"burst_share": 0.1, "burst_length": [1e-9, 1.0]}, "burst_length: got 1e-09 s, but a sample lasts 0.001 s"),
+    ({"drift": 0.01, "drift_time": 1e-5}, "drift_time: got 1e-05 s, but a sample lasts 0.001 s"),
+    ({"dwell": 1.0}, "dwell: amplitudes and phases are drawn, but data.task is 'fixed': set it to general"),
+    ({"tone_range": [1.0, 9.0]}, "tone_range: amplitudes and phases are drawn, but data.task is 'fixed'"),
+    ({**GENERAL, "dwell": 1e-4}, "dwell: got 0.0001 s, but a sample lasts 0.001 s"),
+    (
+        {**GENERAL, "tone_range": [1.0, 500.0]},
+        "tone_range: got 500 Hz, but a tone must lie below half of data",
+    ),
+    (
+        {**GENERAL, "tone_range": [1.0, 5.0]},
+        r"tone_distance: got 1.5 Hz, but 4 tones do not fit into \[1.0, 5.0\] Hz \(tone_range\) so far apart",
+    ),
+    ({**GENERAL, "amplitude_ranges": [[1.0, 2.0]]}, "amplitude_ranges: got 1 ranges, but data.frequencies has 4: give"),
+    (
+        {"sampling_rate": 15.0, "drift": 0.02},
+        r"drift: got 0.02, which takes 7 Hz beyond half of data.sampling_rate \(7.5 Hz\) within 6 standard deviations",
+    ),
+    ({"noise_std": 0.0, "burst_share": 0.1}, "burst_share: there is no noise to be louder: set data.noise_std or"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), OF_CONDITIONS, ids=[message[:40] for _, message in OF_CONDITIONS])
+def test_a_mistake_in_a_condition_is_one_line_as_well(path, values, message):
+    of_data = {name: value for name, value in values.items() if name in params.Data.model_fields}
+    conditions = {name: value for name, value in values.items() if name not in of_data}
+    change_params(path, {"data": {"duration": 100.0, **of_data, "conditions": conditions}})
+    with pytest.raises(InputError, match=rf"params.yaml: data\.conditions\.{message}") as caught:
+        params.load(path, "data")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", params.DAMAGE)
+def test_fresh_noise_would_take_out_what_happens_to_the_mixture(path, name):
+    ranges = {key: [0.1, 0.2] for key in ("tail_scale", "coloured", "clip")}
+    on = {"background": "hall.wav", **ranges}.get(name, 0.5)
+    change_params(path, {"data": {"conditions": {name: on}}, "train": {"fresh_noise": True}})
+    with pytest.raises(InputError, match=rf"train\.fresh_noise: .* see nothing of data\.conditions\.{name}: set it to"):
+        params.load(path, "data")
+    change_params(path, {"train": {"fresh_noise": False}})
+    assert params.load(path, "data")[0].conditions.on == (name,)
+
+
+def test_conditions_may_be_left_out_and_are_off_then(path):
+    text = path.read_text(encoding="utf-8")
+    begin, end = text.index("  conditions:"), text.index("prepare:")
+    path.write_text(text[:begin] + text[end:], encoding="utf-8")
+    (data,) = params.load(path, "data")
+    assert data.conditions == params.Conditions()
+    assert data.conditions.on == ()
+
+
+def test_every_condition_is_off_in_the_committed_files():
+    for file in (ROOT / "params.yaml", *(ROOT / "studies" / "bases").glob("*.yaml")):
+        content = YAML(typ="safe").load(file)["data"]["conditions"]
+        assert content.keys() == params.Conditions.model_fields.keys(), file
+        assert params.Conditions.model_validate(content) == params.Conditions(), file
+
+
 @pytest.mark.parametrize(("values", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
 def test_a_mistake_is_one_line_with_key_value_and_rule(path, values, message):
     change_params(path, values)
@@ -304,6 +378,15 @@ def test_advice_looks_at_every_parameter_of_a_section(path):
     ]
 
 
+def test_advice_looks_into_sections_of_a_section(path):
+    change_params(path, {"data": {"conditions": {"drift": 0.1, "wander_time": 0.05}}})
+    (data,) = params.load(path, "data")
+    assert params.advice(data) == [
+        "data.conditions.drift is 0.1: the advised range is 0 to 0.05",
+        "data.conditions.wander_time is 0.05: the advised range is 0.1 to 100",
+    ]
+
+
 def test_advice_passes_over_what_the_family_does_not_read(path):
     unusual = {
         "hidden_size": 8,
@@ -362,7 +445,8 @@ def test_the_schema_accepts_the_committed_file_and_refuses_mistakes():
 
 def test_every_parameter_has_a_comment_with_its_advised_range():
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for section in params.Params.model_fields.values():
+    sections = [*params.Params.model_fields.values(), params.Data.model_fields["conditions"]]
+    for section in sections:
         for name, field in section.annotation.model_fields.items():
             line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}:"))
             if isinstance(field.json_schema_extra, dict):

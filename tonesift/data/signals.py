@@ -13,7 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-PURPOSES = {"noise": 0, "phases": 1, "amplitudes": 2}
+# Of random numbers; part of the bits of what was made, so one is added at the end and none is numbered anew.
+_NAMES = (
+    *("noise", "phases", "amplitudes", "drift", "wander", "phase_walk", "dwell", "tones", "jitter", "tails", "bursts"),
+    *("coloured", "background", "outliers", "clip", "gaps"),
+)
+PURPOSES = {name: number for number, name in enumerate(_NAMES)}
 
 
 def random_generator(seed: int, purpose: str, recording: int) -> np.random.Generator:
@@ -23,8 +28,8 @@ def random_generator(seed: int, purpose: str, recording: int) -> np.random.Gener
     ----------
     seed : int
         Seed of the set of recordings, 0 or more.
-    purpose : {'noise', 'phases', 'amplitudes'}
-        What the numbers are for.
+    purpose : str
+        What the numbers are for, one of `PURPOSES`.
     recording : int
         Index of the recording in its set.
     """

@@ -23,6 +23,7 @@ class Stored:
 
     def __init__(self, path: Path, file: h5py.File, remedy: str) -> None:
         self.path, self._file, self._remedy = path, file, remedy
+        self.version = self.attribute("version")
 
     def attribute(self, name: str) -> Any:
         """An attribute as Python's own numbers, text and lists; None if there is none, or none that can be read."""
@@ -68,8 +69,8 @@ class Stored:
 
 
 @contextmanager
-def opened(path: Path, format_name: str, version: int, remedy: str) -> Iterator[Stored]:
-    """Open a file to read, after checking that it is there, HDF5, and of a format and version.
+def opened(path: Path, format_name: str, versions: tuple[int, ...], remedy: str) -> Iterator[Stored]:
+    """Open a file to read, after checking that it is there, HDF5, and of a format and one of some versions.
 
     Raises
     ------
@@ -84,12 +85,12 @@ def opened(path: Path, format_name: str, version: int, remedy: str) -> Iterator[
         raise InputError(f"{path}: not a whole HDF5 file, or damaged ({first_line(error)}): {remedy}") from error
     with file:
         stored = Stored(path, file, remedy)
-        found = stored.attribute("format"), stored.attribute("version")
-        if found[0] != format_name:
+        if stored.attribute("format") != format_name:
             raise InputError(f"{path}: an HDF5 file, but not of {format_name} (no attribute format={format_name!r})")
-        if found[1] != version:
+        if stored.version not in versions:
+            known = " and ".join(map(str, versions))
             raise InputError(
-                f"{path}: {format_name} of version {shown(found[1])}, but this tonesift reads {version}: {remedy}"
+                f"{path}: {format_name} of version {shown(stored.version)}, but this tonesift reads {known}: {remedy}"
             )
         yield stored
 

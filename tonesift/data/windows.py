@@ -234,7 +234,7 @@ def read(path: str | Path) -> Split:
     InputError
         If the file is missing, damaged, foreign or of another version.
     """
-    with stored.opened(Path(path), FORMAT, VERSION, REMEDY) as file:
+    with stored.opened(Path(path), FORMAT, (VERSION,), REMEDY) as file:
         facts = file.content(_Attributes)
         recordings, samples = facts.shape
         if facts.sequence_length > samples:

@@ -66,15 +66,20 @@ class Task:
         Fixed task: one common period of the clean tones, or a recording's length of them where that is shorter.
     periodic : bool
         Whether `tones` is a whole period.
+    measured : ndarray, shape (K,), or None
+        Power of each tone in the recordings at hand, where conditions make it another than that of a sine.
     """
 
     facts: Facts
     tones: NDArray[np.float64] | None
     periodic: bool
+    measured: NDArray[np.float64] | None = None
 
     @property
     def power(self) -> NDArray[np.float64]:
         """Power of each tone, shape (K,): over a period of the fixed waveforms, or in the recordings at hand."""
+        if self.measured is not None:
+            return self.measured
         if self.tones is None:
             return np.mean(np.square(self.facts.amplitudes), axis=0) / 2
         return self.tones.var(axis=1)
@@ -98,7 +103,7 @@ def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean squared error (K, T) of the best estimator that has read `seen` (T,) samples at each answer.
 
     Fixed task: the posterior mean over the offset, simulated with random numbers of its own, to about 0.002 of R^2.
-    General task: the best linear one, exactly.
+    General task: the best linear one, exactly. Both are for tones in white noise, and know nothing of conditions.
     """
     facts = task.facts
     if task.tones is None:
@@ -117,6 +122,7 @@ def limit_row(task: Task, samples: int, context: str, hop: int = 1) -> Row:
     knows = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
     mse = limit(task, limits.hopped(samples, hop))
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
+    over += ", were it white noise alone" if task.facts.conditions.on else ""
     return Row("limit", f"best possible{over}", context, True, knows, mse, hop, drawn=True)
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tonesift import memory, metrics, params
@@ -76,6 +77,8 @@ def evaluate(
     segments = choose_segments(metadata, settings, task, (test.count, test.samples), split)
     memory.check(memory_needed(estimator, segments.test, test))
     mixture, targets = test.read()
+    if task.facts.conditions.on:
+        task = replace(task, measured=np.mean(np.square(targets, dtype=np.float64), axis=(0, 2)))
     begin = time.perf_counter()
     scored = estimator.score(mixture, targets, segments.test)
     seconds = time.perf_counter() - begin

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tonesift import params
 from tonesift.data import recordings, windows
 from tonesift.errors import InputError
 
@@ -92,6 +93,76 @@ def test_values_that_are_not_finite_are_refused(path, name, value):
         getattr(source, name)(0)
         with pytest.raises(InputError, match=f"recording 1 holds NaN or infinity in its {name}"):
             getattr(source, name)(1)
+
+
+@pytest.fixture
+def conditioned(tmp_path):
+    """A set under conditions: each recording has tones of its own, and a sample of its mixture is missing."""
+    conditions = params.Conditions(tone_range=[1.0, 9.0], gap_share=0.1)
+    drawn = {"frequencies": np.array([[2.0, 5.0], [1.0, 7.0]])}
+    facts = recordings.Facts(
+        100.0, (), np.zeros((2, 2)), np.ones((2, 2)), 1.0, 0.1, "general", 1, conditions, drawn, "hall.wav 1234"
+    )
+    mixture = np.ones(500)
+    mixture[7] = np.nan
+    recordings.write(tmp_path / "c.h5", facts, 500, [(mixture, np.ones((2, 500)))] * 2)
+    return tmp_path / "c.h5"
+
+
+def test_conditions_are_read_as_they_were_written(conditioned):
+    with recordings.opened(conditioned, any_tones=True) as source:
+        assert source.facts.conditions == params.Conditions(tone_range=[1.0, 9.0], gap_share=0.1)
+        assert source.facts.drawn["frequencies"].tolist() == [[2.0, 5.0], [1.0, 7.0]]
+        assert (source.facts.source, source.facts.tones_of(1)) == ("hall.wav 1234", (1.0, 7.0))
+        assert source.missing(1).nonzero()[0].tolist() == [7]
+        assert source.mixture(1)[7] == 0.0
+
+
+def test_a_file_without_conditions_says_nothing_of_them(path):
+    with h5py.File(path) as file:
+        assert file.attrs["version"] == 1
+        assert not {"conditions", "source"} & set(file.attrs)
+    with recordings.opened(path) as source:
+        assert source.facts.conditions == params.Conditions()
+        assert not source.missing(0).any()
+
+
+BROKEN_CONDITIONS = {
+    "version 1": (lambda file: file.attrs.modify("version", 1), "frequencies is missing"),
+    "none": (lambda file: file.attrs.pop("conditions"), "conditions is missing"),
+    "no JSON": (lambda file: file.attrs.modify("conditions", "{"), "conditions '{'"),
+    "unknown": (lambda file: file.attrs.modify("conditions", '{"drifts": 1}'), "conditions "),
+    "no tones": (lambda file: file.attrs.pop("drawn_frequencies"), "frequencies is missing"),
+    "a set too few": (lambda file: modify(file, [[2.0, 5.0]]), "do not fit"),
+    "a tone too few": (lambda file: modify(file, [[2.0], [1.0]]), "do not fit 1 frequencies"),
+    "a tone too high": (lambda file: modify(file, [[2.0, 5.0], [1.0, 50.0]]), r"frequencies \[1.0, 50.0\] at 100 Hz"),
+    "a tone twice": (lambda file: modify(file, [[2.0, 5.0], [1.0, 1.0]]), r"frequencies \[1.0, 1.0\] at 100 Hz"),
+    "a clip too few": (lambda file: file.attrs.create("drawn_clip", [0.1]), "do not fit"),
+    "NaN": (lambda file: file.attrs.create("drawn_clip", [0.1, np.nan]), "drawn_clip.1 is nan"),
+}
+
+
+def modify(file, sets):
+    del file.attrs["drawn_frequencies"]
+    file.attrs["drawn_frequencies"] = np.array(sets)
+
+
+@pytest.mark.parametrize("name", BROKEN_CONDITIONS)
+def test_broken_conditions_are_refused_in_one_line(conditioned, name):
+    damage, message = BROKEN_CONDITIONS[name]
+    edit(conditioned, damage)
+    with pytest.raises(InputError, match=message) as caught, recordings.opened(conditioned, any_tones=True):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_is_refused_where_no_gaps_were_made(conditioned):
+    edit(conditioned, lambda file: file.attrs.modify("conditions", '{"tone_range": [1.0, 9.0]}'))
+    with (
+        recordings.opened(conditioned, any_tones=True) as source,
+        pytest.raises(InputError, match="recording 0 holds NaN or infinity in its mixture"),
+    ):
+        source.mixture(0)
 
 
 def test_an_error_while_writing_leaves_the_old_file(path, facts):

@@ -1,0 +1,54 @@
+"""The best R² that a causal estimator could reach under each condition, for docs/conditions.md: exact, or an oracle's.
+
+    python -m benchmarks.limits
+
+Ten samples a step, after the first second of recordings of 10 s (of 3 s where noise is coloured, whose whitening takes
+the cube of that); eight recordings for each of five seeds, mean and standard deviation over seeds. A quarter of an hour
+on one core.
+"""
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from tonesift import params
+from tonesift.conditions import named, oracle, run
+from tonesift.estimators import limits
+
+RECORDINGS, SEEDS, HOP = 8, (1, 2, 3, 4, 5), 10
+SECONDS, COLOURED_SECONDS = 10.0, 3.0
+
+
+def r2(data: params.Data) -> float:
+    """R² over all tones after the first second."""
+    facts, pairs = run.draw_set(data, testing=False, sound=None)
+    settled, seen = round(data.sampling_rate), limits.hopped(data.samples, HOP)
+    powers = [np.mean(tones[:, settled:] ** 2) for _, tones in pairs]
+    errors = [
+        np.mean(oracle.oracle_mse(oracle.tell(facts, data.samples, index), seen)[:, settled:])
+        for index in range(RECORDINGS)
+    ]
+    return 1.0 - float(np.sum(errors) / np.sum(powers))
+
+
+def row(base: params.Data, name: str) -> list[str]:
+    """A condition, what kind of limit it has, and R²."""
+    data = named.under(base, name, train_recordings=RECORDINGS)
+    seconds = COLOURED_SECONDS if data.conditions.coloured else SECONDS
+    found = [r2(data.model_copy(update={"train_seed": seed, "duration": seconds})) for seed in SEEDS]
+    beyond = ", ".join(oracle.told_beyond(data.conditions))
+    spread = f"{statistics.mean(found):.5f} ± {statistics.stdev(found):.5f}"
+    return [name, f"oracle, told {beyond}" if beyond else "exact", spread]
+
+
+def main() -> None:
+    """Print the table, row by row as it is made."""
+    (base,) = params.load(Path("studies/bases/general.yaml"), "data")
+    rows = [row(base, name) for name in named.NAMED]
+    print(tabulate(rows, ["condition", "limit", "R² after 1 s"], tablefmt="pipe"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What recordings go through beside white noise: drift, heavy tails, gaps and more."""

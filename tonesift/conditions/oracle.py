@@ -1,0 +1,175 @@
+"""The best linear estimate of tones under conditions: exact where nothing more need be told, otherwise an oracle's.
+
+Told how each tone's angle and relative amplitude run, when it sets in, and the variance of the noise at every sample,
+what is left to find out is a pair of numbers for each tone and onset, as in `estimators.kalman`: the problem is
+linear, and Gaussian but for the amplitudes' distribution. Under white and coloured noise and gaps that is no more than
+what `limits.general_mse` presumes, so the error is the limit of linear estimators. Where paths or scales are told that
+nobody knows (`told_beyond`), it is an oracle's: nobody who has to find them out does better by linear means, and how
+near one can come is another question.
+
+    oracle_mse(tell(facts, samples, index), limits.hopped(samples, 10))
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from tonesift import memory, params
+from tonesift.arguments import Array, Counts, checked_seen
+from tonesift.conditions import elementary, processes, run
+from tonesift.data import signals
+from tonesift.data.recordings import Facts
+from tonesift.estimators.kalman import NOISE_FLOOR
+
+
+class Told(NamedTuple):
+    """What an oracle is told of a recording of K tones and N samples.
+
+    Attributes
+    ----------
+    heard, wanted : Array, shape (N, K, 2)
+        What a tone's pair of numbers is multiplied by to give the tone as the mixture holds it (before the mean over
+        tones), and as it is to be found: relative amplitude times sine and cosine of its angle.
+    onsets : ndarray of bool, shape (K, N)
+        Samples at which a tone's pair is another one from here on; the first needs no mark.
+    variances : Array, shape (N,)
+        Of the noise that is white; infinite where a sample is missing or holds nothing of the tones.
+    second_moments : Array, shape (K,)
+        Prior E[A^2] of each tone's amplitude, above 0.
+    covariance : Array, shape (N,), or None
+        Of stationary coloured noise beside it, 0 to N - 1 samples apart.
+    """
+
+    heard: Array
+    wanted: Array
+    onsets: npt.NDArray[np.bool_]
+    variances: Array
+    second_moments: Array
+    covariance: Array | None = None
+
+
+def oracle_mse(told: Told, seen: npt.ArrayLike) -> Array:
+    """Expected squared error of the best linear estimator that is told this, for each tone and sample.
+
+    Parameters
+    ----------
+    told : Told
+        What it is told.
+    seen : array_like of int, shape (N,)
+        Samples known when each sample is answered, from 0 to N.
+
+    Returns
+    -------
+    Array, shape (K, N)
+        In the amplitudes' unit squared.
+
+    Raises
+    ------
+    InputError
+        If there is coloured noise, and no memory for its N^2 covariances.
+
+    Notes
+    -----
+    Bayesian linear regression on all pairs at once, one sample after the other, so that answers may use samples after
+    the next onset. Coloured noise is whitened by the Cholesky factor of its covariance, whose row n needs no sample
+    after n; this takes N^3 / 3 operations.
+    """
+    counts = checked_seen(seen)
+    pairs = np.maximum(np.cumsum(told.onsets, axis=1) - told.onsets[:, :1], 0)  # (K, N): which of a tone's pairs holds
+    first = np.concatenate([[0], np.cumsum(pairs[:, -1] + 1)])  # of each tone, among all pairs
+    columns = 2 * (first[:-1, None] + pairs)
+    known = np.concatenate([[0], np.cumsum(np.isfinite(told.variances))])[counts]  # samples that were not missing
+    prior = np.repeat(0.5 * told.second_moments, 2 * np.diff(first))
+    mse = np.empty(columns.shape)
+    covariances = _covariances(prior, _whitened(told, columns, len(prior)))
+    order = np.argsort(known, kind="stable")  # answers in the order in which they can be given
+    bounds = np.searchsorted(known[order], np.arange(known.max() + 2))
+    for count, covariance in enumerate(itertools.islice(covariances, int(known.max()) + 1)):
+        for sample in order[bounds[count] : bounds[count + 1]]:
+            for tone, column in enumerate(columns[:, sample]):
+                row = told.wanted[sample, tone]
+                mse[tone, sample] = row @ covariance[column : column + 2, column : column + 2] @ row
+    return np.maximum(mse, 0.0)
+
+
+def _whitened(told: Told, columns: Counts, size: int) -> Array:
+    """What each sample that is not missing tells of all pairs, in noise of variance 1: shape (M, D)."""
+    samples, tones = told.heard.shape[:2]
+    rows = np.zeros((samples, size))
+    for tone in range(tones):
+        for half in range(2):
+            rows[np.arange(samples), columns[tone] + half] = told.heard[:, tone, half] / tones
+    present = np.flatnonzero(np.isfinite(told.variances))
+    variances = np.maximum(told.variances[present], NOISE_FLOOR**2 * told.second_moments.max())
+    if told.covariance is None:
+        return rows[present] / np.sqrt(variances)[:, None]
+    memory.check({"covariances of coloured noise": 16.0 * len(present) ** 2})
+    full = told.covariance[np.abs(present[:, None] - present)]
+    full[np.diag_indices_from(full)] += variances
+    factor = linalg.cholesky(full, lower=True, overwrite_a=True)
+    return linalg.solve_triangular(factor, rows[present], lower=True)
+
+
+def _covariances(prior: Array, rows: Array) -> Iterator[Array]:
+    """Covariance (D, D) of the pairs' error before the first row, and after each."""
+    covariance = np.diag(prior)
+    yield covariance
+    for row in rows:
+        projected = covariance @ row
+        covariance -= np.outer(projected, projected / (1.0 + row @ projected))
+        yield covariance
+
+
+def tell(facts: Facts, samples: int, index: int) -> Told:
+    """What an oracle is told of one recording of a general task; `told_beyond` has it in words.
+
+    Told the jitter, the background, and what was clipped off, it hears what it would hear without them.
+    """
+    conditions, path = facts.conditions, run.paths(facts, samples, index)
+    variances = run.noise_variances(facts, samples, index)
+    for name, which in (("gap_share", run.gaps), ("outlier_share", run.outliers)):
+        if conditions.needs(name):
+            variances[which(facts, samples, index)] = np.inf
+    heard = wanted = _waves(path.turns, path.gains)
+    if conditions.needs("jitter_amplitude", "jitter_phase"):
+        louder, later = run.jitter(facts, samples, index)
+        heard = _waves(path.turns + later, path.gains * louder)
+    moments = [signals.uniform_second_moment(*each) for each in conditions.amplitude_ranges or ()]
+    coloured = [float(facts.drawn[name][index]) for name in ("coloured_exponent", "coloured") if conditions.coloured]
+    return Told(
+        heard=heard,
+        wanted=wanted,
+        onsets=path.onsets,
+        variances=variances,
+        second_moments=np.array(moments or [facts.second_moment] * len(path.turns)),
+        covariance=processes.coloured_covariance(samples, *coloured) if coloured else None,
+    )
+
+
+def _waves(turns: Array, gains: Array) -> Array:
+    """Sines and cosines (N, K, 2) of angles (K, N), times gains."""
+    return (gains * np.stack([elementary.sine(turns), elementary.sine(turns + 0.25)])).transpose(2, 1, 0)
+
+
+ORACLES = {
+    "drift": "frequency paths",
+    "wander": "relative amplitudes",
+    "phase_walk": "phase paths",
+    "dwell": "switching times",
+    "jitter_amplitude": "jitter",
+    "jitter_phase": "jitter",
+    "tail_scale": "each sample's noise level",
+    "burst_share": "bursts",
+    "background": "background",
+    "outlier_share": "outliers",
+    "clip": "what was clipped off",
+}
+
+
+def told_beyond(conditions: params.Conditions) -> list[str]:
+    """What an oracle is told that no estimator can know, in words; nothing where the limit is exact."""
+    return list(dict.fromkeys(words for name, words in ORACLES.items() if conditions.needs(name)))
