@@ -30,7 +30,7 @@ from dvcsweep.errors import NotFiniteError, StudyError
 from dvcsweep.files import copy, write_whole
 from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import RECEIVE, Repository, dvc_folder, git, reference
-from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, hand_over, mirror, persist, there
+from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, as_attempt, hand_over, mirror, persist, there
 from dvcsweep.settings import curve, flatten, number, write_settings
 
 MARK = "SWEEPS_CLONE"
@@ -69,6 +69,7 @@ PRELOADED = (
     "scmrepo.git.backend.pygit2",
 )
 ATTEMPTS = 3
+PATIENCE = 5.0  # seconds in which to try again what the user's own work in the repository may spoil
 POLL = 0.02
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
 KILLED = re.compile(r"exited with (-9|-15|137|143)\b|^git \S+: (gave -(9|15)\b|Killed)|died of signal (9|15)\b")
@@ -191,7 +192,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
             if first != commit:
                 return read(job, Repository(clone), first)
         else:
-            git(clone, "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
+            persist(push(job, ref, commit), PATIENCE)
     except Exception as error:  # whatever it is, it is this one experiment's
         _remove(clone)
         text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
@@ -228,7 +229,7 @@ def prepare(job: Job, dvc: Runner) -> None:
     if job.exchange:
         mirror(Path(job.root), job.exchange, job.baseline)
     if not (clone / ".git").exists():
-        _make_clone(job)
+        persist(as_attempt(lambda: _make_clone(job)), PATIENCE)
         if job.exchange:  # what the remote lacks, stages make again
             persist(_attempt(job, dvc, "pull", "--allow-missing"), job.exchange.patience)
     git(clone, "reset", "--quiet", "--hard", job.baseline)
@@ -267,6 +268,26 @@ def _attempt(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
     return attempt
 
 
+def push(job: Job, ref: str, commit: str) -> Callable[[], str | None]:
+    """Push an experiment to the user's repository, as an attempt.
+
+    The user may run `git gc` there meanwhile. It drops what came after it looked for references, so that an experiment
+    is there for good only where one that runs has ended; Git killed half-way leaves the reference locked.
+    """
+    theirs = Repository(Path(job.root))
+
+    def action() -> None:
+        theirs.unlock_reference(ref)
+        theirs.await_gc()
+        git(Path(job.clone), "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
+        theirs.await_gc()
+        if not theirs.whole([commit], job.baseline):
+            git(theirs.root, "update-ref", "-d", ref)
+            raise StudyError(f"git gc in {job.root} has dropped {job.name} while it came")
+
+    return as_attempt(action)
+
+
 def _make_clone(job: Job) -> None:
     clone, root = Path(job.clone), Path(job.root)
     shutil.rmtree(clone, ignore_errors=True)
@@ -290,6 +311,7 @@ def _make_clone(job: Job) -> None:
 
 def _clone(source: Path, target: Path) -> None:
     """Clone without a work tree; hard links where they can be, and none of the user's settings that would reach in."""
+    Repository(source).await_gc()
     settings = [part for name, value in CLONED.items() for part in ("--config", f"{name}={value}")]
     options = ("--quiet", "--no-checkout", "--no-tags", "--template=", "--origin", "origin", *settings)
     git(source, "-c", "clone.rejectShallow=false", "clone", *options, str(source), str(target))
