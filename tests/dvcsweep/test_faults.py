@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -138,6 +138,7 @@ def test_everything_is_killed_at_once_and_the_next_run_sweeps_up(foreign):
     whole(foreign, "grid")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("round_number", range(ROUNDS))
 def test_a_campaign_of_kills(template, tmp_path, round_number, record_property):
     """Driver, workers, DVC and stages are killed at random until the study is done, and its user works beside."""
@@ -166,15 +167,14 @@ PATIENT = {"stop": {"failures": 99}}
 
 
 def run_to_the_end(foreign: Foreign, path: Path, user: User, chance: random.Random, kills: Counter[str]) -> None:
-    """Begin a search again and again, and kill some of it at random moments, until one comes to its end."""
-    for start in range(20):
+    """Begin a search again and again until it comes to its end; the first are killed, and some of what they start."""
+    for kinds in victims(chance):
         with user.at_home:
             process = user.driver = foreign.start("run", str(path), "--no-report", "--retry-failed")
         begun = time.monotonic()
         kills["starts"] += 1
-        kinds = chance.choices(["worker", "stage", "any"], k=1 + start) + chance.choices(["driver", "everything"])
         for kind in kinds:
-            if not live(process, chance.uniform(0.3, 4 + 2 * start)):  # later ones live longer, so that it ends
+            if not live(process, chance.uniform(0.3, 8)):
                 break
             if killed := kill(process, kind, chance):
                 kills[kind] += 1
@@ -188,6 +188,14 @@ def run_to_the_end(foreign: Foreign, path: Path, user: User, chance: random.Rand
             assert user.full > begun, said
             assert re.search("MiB of disk space|No space left", said), said
     raise AssertionError("not done after 20 starts")
+
+
+def victims(chance: random.Random) -> Iterator[list[str]]:
+    """What is killed, in this order, of the search that is begun first, second and so on."""
+    lives = chance.choice([1, 2, 2, 3])
+    for start in range(20):
+        some = chance.choices(["worker", "stage", "any"], k=2) if start < 6 else []
+        yield some + (chance.choices(["driver", "everything"]) if start < lives else [])
 
 
 def live(process: subprocess.Popen[str], seconds: float) -> bool:
