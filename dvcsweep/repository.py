@@ -273,11 +273,11 @@ class Repository:
 
 
 def _lives(file: Path) -> bool:
-    """Whether the process lives that a file of Git's names, and its host."""
+    """Whether the Git process lives that a file names, and its host; one that was killed leaves the file behind."""
     try:
         process, host = file.read_text(encoding="utf-8").split()
-        return host == socket.gethostname() and psutil.pid_exists(int(process))
-    except (OSError, ValueError):
+        return host == socket.gethostname() and psutil.Process(int(process)).name().startswith("git")
+    except (OSError, ValueError, psutil.Error):
         return False
 
 

@@ -1,7 +1,9 @@
 import os
+import shutil
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from tiny import Tiny
@@ -154,16 +156,25 @@ def test_an_experiment_of_which_git_has_dropped_a_part_is_removed_and_the_others
     assert {one.name for one in tiny.repository.experiments()} == {"a-001-x", "b-000-x"}
 
 
-def test_the_end_of_a_git_gc_that_lives_is_awaited(tiny):
+def test_the_end_of_a_git_gc_that_lives_is_awaited(tiny, tmp_path):
     note = tiny.path / ".git/gc.pid"
-    living = subprocess.Popen(["sleep", "0.5"])
+    (tmp_path / "git").symlink_to(shutil.which("sleep"))
+    living = subprocess.Popen([tmp_path / "git", "0.5"])
     note.write_text(f"{living.pid} {socket.gethostname()}\n")
     threading.Thread(target=living.wait).start()
     tiny.repository.await_gc()
     assert living.returncode == 0
-    tiny.repository.await_gc()  # the note stays where it was killed
-    note.write_text("half a no")
+
+
+@pytest.mark.parametrize("text", ["{gone} {host}\n", "{other} {host}\n", "half a no", "{other} elsewhere\n", ""])
+def test_what_a_killed_git_gc_leaves_is_not_waited_for(tiny, text):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    note = text.format(gone=gone.pid, other=os.getpid(), host=socket.gethostname())  # a number that is used again
+    (tiny.path / ".git/gc.pid").write_text(note)
+    begun = time.monotonic()
     tiny.repository.await_gc()
+    assert time.monotonic() < begun + 10
 
 
 def test_looking_leaves_the_index_to_its_user(tiny):
