@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from dvcsweep.errors import StudyError
 from dvcsweep.files import copy, write_whole
-from dvcsweep.repository import Repository, dvc_folder, git
-from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, mirror, persist
+from dvcsweep.repository import RECEIVE, Repository, dvc_folder, git
+from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, as_attempt, mirror, persist
 from dvcsweep.running.job import Job, Runner, reason
 from dvcsweep.running.processes import end_marked
 from dvcsweep.settings import write_settings
 
+PUSH = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
+PATIENCE = 5.0  # seconds in which to try again what the user's own work in the repository may spoil
 CLONED = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
@@ -30,7 +33,7 @@ def prepare(job: Job, dvc: Runner) -> None:
     if job.exchange:
         mirror(Path(job.root), job.exchange, job.baseline)
     if not (clone / ".git").exists():
-        _make_clone(job)
+        persist(as_attempt(lambda: _make_clone(job)), PATIENCE)
         if job.exchange:  # what the remote lacks, stages make again
             persist(transfer(job, dvc, "pull", "--allow-missing"), job.exchange.patience)
     git(clone, "reset", "--quiet", "--hard", job.baseline)
@@ -69,6 +72,26 @@ def transfer(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
     return attempt
 
 
+def push(job: Job, ref: str, commit: str) -> Callable[[], str | None]:
+    """Push an experiment to the user's repository, as an attempt.
+
+    The user may run `git gc` there meanwhile. It drops what came after it looked for references, so that an experiment
+    is there for good only where one that runs has ended; Git killed half-way leaves the reference locked.
+    """
+    theirs = Repository(Path(job.root))
+
+    def action() -> None:
+        theirs.unlock_reference(ref)
+        theirs.await_gc()
+        git(Path(job.clone), "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
+        theirs.await_gc()
+        if not theirs.whole([commit], job.baseline):
+            git(theirs.root, "update-ref", "-d", ref)
+            raise StudyError(f"git gc in {job.root} has dropped {job.name} while it came")
+
+    return as_attempt(action)
+
+
 def _make_clone(job: Job) -> None:
     clone, root = Path(job.clone), Path(job.root)
     shutil.rmtree(clone, ignore_errors=True)
@@ -92,6 +115,7 @@ def _make_clone(job: Job) -> None:
 
 def _clone(source: Path, target: Path) -> None:
     """Clone without a work tree; hard links where they can be, and none of the user's settings that would reach in."""
+    Repository(source).await_gc()
     settings = [part for name, value in CLONED.items() for part in ("--config", f"{name}={value}")]
     options = ("--quiet", "--no-checkout", "--no-tags", "--template=", "--origin", "origin", *settings)
     git(source, "-c", "clone.rejectShallow=false", "clone", *options, str(source), str(target))

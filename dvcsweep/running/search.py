@@ -131,7 +131,8 @@ class Search:
 
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
-        self.repository.unlock(self.baseline, self.campaign.facts["label"])
+        for mend in (self.repository.unlock, self.repository.drop_broken):
+            mend(self.baseline, self.campaign.facts["label"])
         with interruptible(), contextlib.closing(self.options.workers(self._context())) as workers:
             self.figures.jobs = workers.count
             self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
@@ -174,7 +175,8 @@ class Search:
         self.display.refresh(self.figures)
         if time.monotonic() > self.shown + SHOW:
             self.shown = time.monotonic()
-            self._now().write(self.place)
+            with contextlib.suppress(OSError):  # a full disk: a search does not end for want of an audience
+                self._now().write(self.place)
 
     def _now(self) -> now.Now:
         """The state for whoever watches."""

@@ -18,15 +18,14 @@ from pathlib import Path, PurePosixPath
 
 from dvcsweep.errors import NotFiniteError, StudyError
 from dvcsweep.record.trials import Outcome
-from dvcsweep.repository import RECEIVE, Repository, git, reference
+from dvcsweep.repository import Repository, git, reference
 from dvcsweep.running.channel import Channel, so_far
-from dvcsweep.running.clones import prepare, remove, transfer
-from dvcsweep.running.handover import hand_over, there
+from dvcsweep.running.clones import PATIENCE, prepare, push, remove, transfer
+from dvcsweep.running.handover import hand_over, persist, there
 from dvcsweep.running.job import STOPPED, TIMED_OUT, Job, Runner, output, reason
 from dvcsweep.running.processes import forked, preload
 from dvcsweep.settings import curve, flatten, number
 
-PUSH = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
 MISSING = re.compile(r"No such file or directory: ['\"]([^'\"]+)['\"]")
 ATTEMPTS = 3
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
@@ -69,7 +68,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
             if first != commit:
                 return read(job, Repository(clone), first)
         else:
-            git(clone, "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
+            persist(push(job, ref, commit), PATIENCE)
     except Exception as error:  # whatever it is, it is this one experiment's
         remove(clone)
         text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
