@@ -6,7 +6,7 @@ Beside it that of linear estimators which know the frequencies and statistics an
 
 Both with ten samples a step. The first after the first second of recordings of 10 s (of 3 s where noise is coloured,
 whose whitening takes the cube of that); eight recordings for each of five seeds, mean and standard deviation over
-seeds. Half an hour on one core.
+seeds. Twenty minutes on one core.
 """
 
 import statistics
