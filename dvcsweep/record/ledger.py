@@ -131,6 +131,8 @@ def _check(storage: JournalStorage) -> None:
             whole = [trial.values, *(outcome.values for outcome in trial.experiments.values())]
             if any(values is not None and len(values) != count for values in whole):
                 raise ValueError(f"trial {trial.index} of {name} has not {count} values")
+            if any(not isinstance(value, float | int) for values in whole for value in values or ()):
+                raise TypeError(f"trial {trial.index} of {name} has values {shown(whole)}, which are no numbers")
             if (trial.state == "complete") != (trial.values is not None) and trial.state != "pruned":
                 raise ValueError(f"trial {trial.index} of {name} is {trial.state}, with values {trial.values}")
             if not isinstance(trial.index, int) or not isinstance(trial.params, dict):

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import re
 import warnings
 
 import numpy as np
@@ -275,6 +276,16 @@ def test_a_damaged_ledger_is_refused(path, garbage, write):
         ) as e:
             open_ledger(path, write=write)
         assert "\n" not in str(e.value)
+
+
+def test_a_value_that_is_no_number_is_refused(path):
+    played(path)
+    text = path.read_text(encoding="utf-8")
+    damaged, times = re.subn(r'"values": ?\[[^],]*', '"values": ["0.1"', text)
+    assert times
+    path.write_text(damaged, encoding="utf-8")
+    with pytest.raises(StudyError, match=r"ledger\.jsonl: damaged \(.* has values .*, which are no numbers\)"):
+        open_ledger(path)
 
 
 @pytest.mark.parametrize("write", [True, False])

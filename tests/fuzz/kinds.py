@@ -19,6 +19,7 @@ Command = tuple[str, ...]  # module and arguments; `-` as an argument reads stan
 PLOTS = "metrics/train/plots"
 GENERATE = ("stages.generate", "data/train.h5", "data/test.h5")
 PREPARE = ("stages.prepare", "data/train.h5", "data/windows.h5")
+CONDITIONED = ("stages.prepare", "data/conditioned.h5", "data/windows.h5")
 TRAIN = ("stages.train", "data/train.h5", "data/windows.h5", "models/model.safetensors", "metrics/train")
 EVALUATE = (
     *("stages.evaluate", "data/train.h5", "data/windows.h5", "data/test.h5", "models/model.safetensors"),
@@ -97,6 +98,7 @@ KINDS = (
     _signal("WAV", "in.wav", either(mutations.wav), (*FILTER, "in.wav", *OUT)),
     _signal("HDF5", "in.h5", either(mutations.hdf5), (*FILTER, "in.h5", *OUT)),
     Kind("command line", "arguments.json", mutations.arguments, ()),
+    Kind("conditioned.h5", "data/conditioned.h5", either(mutations.hdf5), (CONDITIONED,)),
 )
 LINES = (
     *(STATE, BEST, REPORTED, REPORT, GENERATE, PREPARE),
@@ -124,6 +126,9 @@ def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.Compl
     for section, values in SMALL.items():
         content[section].update(values)
     yaml.dump(content, folder / "params.yaml")
+    content["data"]["conditions"].update({"drift": 0.01, "coloured": [0.1, 0.2], "clip": [0.5, 1.0], "gap_share": 0.3})
+    content["train"]["fresh_noise"] = False
+    yaml.dump(content, folder / "conditioned.yaml")
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
     (folder / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
@@ -131,7 +136,8 @@ def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.Compl
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
     _make_signals(folder)
     _make_tables(folder)
-    for command in (GENERATE, PREPARE, TRAIN, EVALUATE, STATE):
+    conditioned = (GENERATE[0], "--params", "conditioned.yaml", "data/conditioned.h5", "data/other.h5")
+    for command in (conditioned, GENERATE, PREPARE, TRAIN, EVALUATE, STATE):
         done = run(command, folder)
         if done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")

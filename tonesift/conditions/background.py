@@ -58,6 +58,8 @@ def read(name: str, sampling_rate: float, samples: int) -> Background:
         If it is missing, of another rate, too short, constant, or not finite.
     """
     path = Path(name)
+    if not path.is_file():
+        raise InputError(f"{name}: no such file (data.conditions.background): a pipe or a folder will not do")
     with files.opened(path) as source:
         if source.samples is not None:
             memory.check({name: 8.0 * source.samples})

@@ -150,7 +150,14 @@ def make_one(facts: Facts, samples: int, index: int, sound: Background | None) -
     if sound:
         start = int(facts.drawn["background_start"][index])
         mixture += facts.drawn["background_gain"][index] * sound.samples[start : start + samples]
-    return _damaged(facts, mixture, index), tones
+    mixture = _damaged(facts, mixture, index)
+    loudest = max(float(np.nanmax(np.abs(mixture), initial=0.0)), float(np.abs(tones).max()))
+    if loudest > recordings.LOUDEST:
+        raise InputError(
+            f"data.conditions: recording {index} reaches {loudest:g}, but no reader takes more than "
+            f"{recordings.LOUDEST:g}: make tail_scale, burst_factor, wander or amplitudes smaller"
+        )
+    return mixture, tones
 
 
 def paths(facts: Facts, samples: int, index: int) -> Paths:

@@ -95,6 +95,7 @@ def test_one_with_a_value_that_is_not_finite_is_refused(tmp_path, value):
 
 def test_a_missing_and_a_foreign_one_are_refused(tmp_path):
     refused(tmp_path / "none.wav", "no such file")
+    refused(tmp_path, "no such file .* a pipe or a folder will not do")
     (tmp_path / "a.doc").write_text("x")
     refused(tmp_path / "a.doc", "its suffix is '.doc'")
     (tmp_path / "a.wav").write_bytes(b"RIFF")

@@ -311,6 +311,30 @@ def test_a_file_tells_what_was_made_and_the_paths_can_be_told_from_it(tmp_path):
         assert np.array_equal(np.where(np.isnan(again), 0, again).astype("f4"), source.mixture(1))
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"tail_scale": [1e6, 1e6], "tail_freedom": 1.0, "burst_share": 0.5, "burst_factor": 1e6},
+        {"wander": 3.0, "amplitude_ranges": [[1e6, 1e6]] * 4},
+    ],
+)
+def test_what_no_reader_takes_is_not_made(chosen):
+    with pytest.raises(InputError, match=r"recording 0 reaches .*, but no reader takes more than 1e\+09: make"):
+        made(**chosen)
+
+
+@pytest.mark.parametrize("duration", [0.001, 0.002, 0.5])
+@pytest.mark.parametrize("tones", [1, 12])
+def test_short_recordings_of_one_tone_and_of_many_are_made(duration, tones):
+    ranges = [[0.5, 2.0]] * tones
+    own = {"frequencies": list(range(1, tones + 1)), "duration": duration, "amplitude_ranges": ranges}
+    facts, mixtures, clean = made(**{**ALL, **own})
+    assert clean.shape == (2, tones, round(1000 * duration))
+    assert mixtures.shape == (2, round(1000 * duration))
+    assert np.isfinite(clean).all()
+    assert facts.drawn["frequencies"].shape == (2, tones)
+
+
 def test_memory_that_there_is_not_is_refused():
     data = DATA.model_copy(update={"duration": 1e9, "conditions": params.Conditions(coloured=[1.0, 1.0])})
     with pytest.raises(InputError, match=r"data\.conditions\.coloured: takes .* GiB"):
