@@ -29,6 +29,7 @@ from tonesift.estimators.tracking.levels import (
 ROUNDS = 2  # of reweighting with Student t noise
 WARM_UP = 20  # samples that the first guess of the noise level counts as
 FASTEST_FADING = 0.03  # most of the prior's covariance that a surprising sample adds
+LARGEST_SURPRISE = 6.0  # squared normalised innovation that the noise level learns from: more is no noise
 LOST = 2.0  # the innovations' power beside that of the samples, beyond which silence would be the better estimate
 LEAST = 1e-12  # share of its variance that a clipped sample must take away to be worth a correction
 LARGEST_TONE = 1e2  # amplitude beside the largest sample
@@ -224,14 +225,14 @@ def correct(state: Any, covariance: Any, projected: Any, shift: float, total: fl
 def follow_levels(levels: Any, innovation: float, variance: float, noise: float, weight: float, options: Any) -> None:
     """The noise level from what the sample leaves, and the running mean of squared normalised innovations."""
     own = noise / weight
-    left = innovation * own / (variance + own)
+    surprise = innovation * innovation / (variance + own)
     if options.adapt > 0:
         share = max(options.adapt, 1 / (levels[USED] + WARM_UP))
-        found = weight * (left * left + variance * own / (variance + own)) * levels[NOISE] / noise
+        left = min(surprise, LARGEST_SURPRISE) * own * own / (variance + own)
+        found = weight * (left + variance * own / (variance + own)) * levels[NOISE] / noise
         levels[NOISE] += share * (found - levels[NOISE])
         levels[NOISE] = min(max(levels[NOISE], options.noise_low), options.noise_high)
-    surprise = min(innovation * innovation / (variance + own), 25.0)
-    levels[SURPRISE] += options.fading_share * (surprise - levels[SURPRISE])
+    levels[SURPRISE] += options.fading_share * (min(surprise, 25.0) - levels[SURPRISE])
 
 
 @njit(cache=True)
@@ -314,7 +315,8 @@ def advance(
 ) -> None:
     """Filter samples (n,), NaN where one is missing; the state goes on in its arrays.
 
-    Writes the tones (K, n), and of every sample the innovation and its variance (n,), NaN where there is none.
+    Writes the tones (K, n), and of every sample the innovation and its variance (n,), NaN where there is none; of a
+    clipped one, how far the limit lay from what was expected.
     """
     count, parts, width = len(tones), len(background), options.width
     projected, turns = np.empty(len(state)), np.empty((count, 4))
@@ -335,6 +337,8 @@ def advance(
             remember(past, doubt, expected, min(inflation, options.spread))
         elif sample >= options.upper or sample <= options.lower:
             levels[CLIPPED] += 1
+            level = options.upper if sample >= options.upper else options.lower
+            innovations[number], variances[number] = level - expected, variance + noise
             mean, shrinking = take_clipped(
                 state, covariance, projected, sample, expected, variance + noise, options, table
             )

@@ -48,6 +48,8 @@ class Settings:
         a_1 ... a_p of a background ``v(n) = a_1 v(n-1) + ... + a_p v(n-p) + e(n)``; `noise_std` is then that of e.
     clip : (float, float)
         The recorder's lowest and highest value; what is there lay there or beyond.
+    offset : float
+        What the recording stands at without its tones, taken off every sample.
 
     Notes
     -----
@@ -68,6 +70,7 @@ class Settings:
     background: tuple[tuple[float, float], ...] = ()
     whitening: tuple[float, ...] = ()
     clip: tuple[float, float] = (-math.inf, math.inf)
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -77,8 +80,9 @@ class Settings:
         for name in ("noise_std", "wander", "renewal", "drift"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: got {getattr(self, name)}, but it is a number of at least 0")
-        if not math.isfinite(self.amplitude):
-            raise InputError(f"amplitude: got {self.amplitude}, but it is a finite number")
+        for name in ("amplitude", "offset"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name}: got {getattr(self, name)}, but it is a finite number")
         if not all(std >= 0 and time > 0 for std, time in self.background):
             raise InputError(f"background: got {self.background}, but each part has a spread from 0 and a time above 0")
         if not self.clip[0] < self.clip[1]:
@@ -164,8 +168,8 @@ def plan(settings: Settings, frequencies: Array, rate: float) -> Plan:
         noise_start=noise,
         noise_low=max(noise * 1e-4, floor) if learns else noise,
         noise_high=noise * 1e4 if learns else noise,
-        lower=settings.clip[0],
-        upper=settings.clip[1],
+        lower=settings.clip[0] - settings.offset,
+        upper=settings.clip[1] - settings.offset,
         fading=settings.fading,
         fading_share=1 / (1 + settings.fading_time * period),
         watch=1 / (1 + 10 * period),

@@ -31,7 +31,7 @@ class Tracked(NamedTuple):
     tones : Array, shape (K, n)
         In the recording's units.
     innovations : Array, shape (n,)
-        How far each sample lay from what was expected; NaN where it was missing or clipped.
+        How far each sample, or the limit that it was clipped at, lay from what was expected; NaN where it was missing.
     variances : Array, shape (n,)
         What the filter thought of that beforehand.
     """
@@ -65,7 +65,7 @@ class Tracker:
 
     def push(self, samples: npt.ArrayLike) -> Tracked:
         """Take the next samples (n,), NaN where one is missing."""
-        given = np.ascontiguousarray(samples, dtype="f8")
+        given = np.ascontiguousarray(samples, dtype="f8") - self.settings.offset
         if given.ndim != 1:
             raise InputError(f"samples: got shape {given.shape}, but a stream is one-dimensional, shape (n,)")
         found = Tracked(np.empty((len(self._plan.tones), len(given))), np.empty(len(given)), np.empty(len(given)))
