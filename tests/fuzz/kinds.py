@@ -126,7 +126,7 @@ def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.Compl
     for section, values in SMALL.items():
         content[section].update(values)
     yaml.dump(content, folder / "params.yaml")
-    content["data"]["conditions"].update({"drift": 0.01, "coloured": [0.1, 0.2], "clip": [0.5, 1.0], "gap_share": 0.3})
+    content["data"]["conditions"] = {"drift": 0.01, "coloured": [0.1, 0.2], "clip": [0.5, 1.0], "gap_share": 0.3}
     content["train"]["fresh_noise"] = False
     yaml.dump(content, folder / "conditioned.yaml")
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n", encoding="utf-8")

@@ -251,17 +251,23 @@ def test_fresh_noise_would_take_out_what_happens_to_the_mixture(path, name):
     assert params.load(path, "data")[0].conditions.on == (name,)
 
 
-def test_conditions_may_be_left_out_and_are_off_then(path):
-    assert "conditions" not in path.read_text(encoding="utf-8")
+@pytest.mark.parametrize("given", [None, {}, {"tail_freedom": 3.0}])
+def test_conditions_may_be_left_out_and_are_off_then(path, given):
+    """Studies' bases and ledgers from before there were any say nothing of them, and mean the same."""
+    if given is not None:
+        change_params(path, {"data": {"conditions": given}})
     (data,) = params.load(path, "data")
-    assert data.conditions == params.Conditions()
+    assert data.conditions == params.Conditions(**given or {})
     assert data.conditions.on == ()
 
 
-def test_every_condition_is_off_in_the_committed_file():
-    content = YAML(typ="safe").load(ROOT / "params.yaml")["data"]["conditions"]
-    assert content.keys() == params.Conditions.model_fields.keys()
-    assert params.Conditions.model_validate(content) == params.Conditions()
+def test_every_condition_stands_in_the_committed_file_to_be_turned_on():
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    lines = text[: text.index("prepare:")].splitlines()
+    content = YAML(typ="safe").load("\n".join(re.sub(r"^  # ", "  ", line) for line in lines))
+    conditions = content["data"]["conditions"]
+    assert conditions.keys() == params.Conditions.model_fields.keys()
+    assert params.Conditions.model_validate(conditions) == params.Conditions()
 
 
 @pytest.mark.parametrize(("values", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
@@ -445,6 +451,6 @@ def test_every_parameter_has_a_comment_with_its_advised_range():
     sections = [*params.Params.model_fields.values(), params.Data.model_fields["conditions"]]
     for section in sections:
         for name, field in section.annotation.model_fields.items():
-            line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}:"))
+            line = next(line for line in text.splitlines() if line.strip(" #").startswith(f"{name}:")).strip(" #")
             if isinstance(field.json_schema_extra, dict):
                 assert "(" in line.split("#")[1], line
