@@ -40,7 +40,7 @@ BELOW = {
         "estimators": set(),
         "reporting": set(),
         "learning": LEARNING,
-        "streaming": {*LEARNING, "learning", "formats"},
+        "streaming": {*EVALUATION, "formats"},
         "evaluation": EVALUATION,
         "full_evaluation": {*EVALUATION, "evaluation"},
     },
