@@ -161,6 +161,8 @@ def _left(samples: Array, inside: NDArray[np.bool_], frequencies: Sequence[float
 
 def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     """Coefficients that predict a background (n,) from its last samples, by Levinson's recursion; NaN is left out."""
+    if len(left) < 4 * order:
+        return ()
     known = np.isfinite(left)
     cut = 10 * _spread(left[known]) if known.any() else 0.0
     values = np.where(known, np.clip(np.where(known, left, 0.0), -cut, cut), 0.0)
