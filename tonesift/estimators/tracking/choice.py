@@ -41,6 +41,7 @@ DYNAMICS = {
         {"renewal": 0.6, "memory": 3.5},
     ),
     "extended": (
+        {"drift": 0.003, "drift_time": 200.0, "renewal": 0.005},
         {"drift": 0.003, "drift_time": 30.0, "renewal": 0.02},
         {"drift": 0.01, "drift_time": 3.0, "renewal": 0.03},
         {"drift": 0.03, "drift_time": 3.0, "renewal": 0.03},
@@ -53,7 +54,9 @@ SLOW = (0.1, 1.0, 10.0)  # time constants of the background's states in periods
 STANDING = 1e4  # time constant in periods of what the samples stand at
 LEAST_OFFSET = 0.1  # of their level, that is taken for more than chance
 LEAST_GAIN = 1e-3  # share of the error that every further part of a filter must take away
-STRENGTHS = (0.5, 2.0)  # of each, beside what the most pliable filter leaves
+# Of each, beside what the filter leaves without: steady tones leave all of a background. Those that change take some of
+# it, and what they leave holds tones that they have missed; there, what the most pliable filter leaves is the measure.
+STEADY_STRENGTHS, STRENGTHS = (0.25, 0.5), (0.5, 2.0)
 
 
 class Facts(NamedTuple):
@@ -158,6 +161,8 @@ def _left(samples: Array, inside: NDArray[np.bool_], frequencies: Sequence[float
 
 def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     """Coefficients that predict a background (n,) from its last samples, by Levinson's recursion; NaN is left out."""
+    if len(left) < 4 * order:
+        return ()
     known = np.isfinite(left)
     cut = 10 * _spread(left[known]) if known.any() else 0.0
     values = np.where(known, np.clip(np.where(known, left, 0.0), -cut, cut), 0.0)
@@ -285,14 +290,23 @@ def _judged(choice: Choice) -> float:
 
 def _with_backgrounds(plain: list[Choice], kind: str, samples: Array) -> list[Candidate]:
     """The best of each motion of the tones with a background beside, which need not be the best without one."""
-    lefts = [samples - one.tones.sum(axis=0) for one in plain]
-    spread = min(_spread(left[np.isfinite(left)]) for left in lefts) if np.isfinite(samples).any() else 0.0
     best: dict[str, Choice] = {}
     for choice in sorted(plain, key=lambda choice: -choice.missed):
         best[choice.candidate.method.split("-")[0]] = choice
-    strengths = STRENGTHS if kind == "background" else (1.0,)
-    made = [with_background(one, kind, samples, by * spread) for one in best.values() for by in strengths]
+    least = min(_left_spread(choice, samples) for choice in plain)
+    made = []
+    for motion, choice in best.items():
+        spread = _left_spread(choice, samples) if motion == "kalman" else least
+        strengths = STEADY_STRENGTHS if motion == "kalman" else STRENGTHS
+        for strength in strengths if kind == "background" else (1.0,):
+            made.append(with_background(choice, kind, samples, strength * spread))
     return [candidate for candidate in made if candidate]
+
+
+def _left_spread(choice: Choice, samples: Array) -> float:
+    left = samples - choice.tones.sum(axis=0)
+    known = left[np.isfinite(left)]
+    return _spread(known) if len(known) else 0.0
 
 
 def _gains(best: Choice, found: list[Choice]) -> dict[str, float]:
