@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, TextIO
 
 import psutil
 
-from dvcsweep.errors import NotFiniteError, StudyError
+from dvcsweep.errors import KilledError, NotFiniteError, StudyError
 from dvcsweep.files import copy, write_whole
 from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import RECEIVE, Repository, dvc_folder, git, reference
@@ -195,7 +195,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
             persist(push(job, ref, commit), PATIENCE)
     except Exception as error:  # whatever it is, it is this one experiment's
         _remove(clone)
-        text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, StudyError | KilledError) else f"{type(error).__name__}: {error}"
         return Outcome(
             job.name,
             error=text + _hint(job, text),
