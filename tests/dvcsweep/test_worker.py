@@ -10,10 +10,13 @@ from tiny import Tiny
 
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import reference
-from dvcsweep.running import worker
+from dvcsweep.running import clones
+from dvcsweep.running.channel import so_far
+from dvcsweep.running.clones import prepare
 from dvcsweep.running.handover import persist
+from dvcsweep.running.job import Job
 from dvcsweep.running.pool import Pool
-from dvcsweep.running.worker import KILLED, Job, prepare, push, so_far
+from dvcsweep.running.worker import KILLED, push
 
 # As `git gc --prune=now` does to objects that came after it looked for references, but at the first push alone.
 DROP = """#!/bin/sh
@@ -122,23 +125,23 @@ def test_a_reference_that_a_killed_git_left_locked_is_written_all_the_same(job, 
 
 
 def test_a_clone_that_git_gc_spoils_is_made_again(job, monkeypatch):
-    real, clones = worker._clone, []
+    real, made = clones._clone, []
 
     def spoilt(source, target):
-        clones.append(target)
+        made.append(target)
         real(source, target)
-        if len(clones) == 1:
+        if len(made) == 1:
             for file in Path(target, ".git/objects").glob("??/*"):
                 file.unlink()
 
-    monkeypatch.setattr(worker, "_clone", spoilt)
+    monkeypatch.setattr(clones, "_clone", spoilt)
     prepare(job, lambda *_: 0)
-    assert len(clones) == 2
+    assert len(made) == 2
     assert Path(job.clone, "params.yaml").read_text() == "x: 2\n"
 
 
 def test_a_clone_that_cannot_be_made_says_why(job, monkeypatch):
-    monkeypatch.setattr(worker, "PATIENCE", 0.0)
+    monkeypatch.setattr(clones, "PATIENCE", 0.0)
     with pytest.raises(StudyError, match=rf"git update-ref: fatal: .*{'1' * 40}"):
         prepare(replace(job, baseline="1" * 40), lambda *_: 0)
 
