@@ -373,6 +373,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         for side in options.side or SIDES:
             print(f"{side}, {options.trials} trials, {options.jobs} jobs, seed {options.seed}")
             for what, figure in campaign(folder, side, options).items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dvcsweep.commands import clean, enqueue, locate, promote, status, watch
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import KilledError, StudyError
 from dvcsweep.plan.studies import Study, load
 from dvcsweep.record import campaigns
 from dvcsweep.record.ledger import Campaign
@@ -319,6 +319,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"dvcsweep: {error.filename or 'a file'}: {error.strerror or error}; nothing done so far is lost",
             file=sys.stderr,
         )
+        return 1
+    except KilledError as error:
+        print(f"dvcsweep: {error}, killed from outside; the same command goes on from here", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("dvcsweep: stopped; the same command goes on from here", file=sys.stderr)

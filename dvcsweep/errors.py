@@ -19,6 +19,10 @@ class StudyError(ValueError):
         super().__init__("\n".join(short + [f"and {len(lines) - LINES} more"] * (len(lines) > LINES)))
 
 
+class KilledError(Exception):
+    """A Git process was killed, so that what was asked is not known. No StudyError: nothing is wrong with the study."""
+
+
 class NotFiniteError(StudyError):
     """A figure that is there, but NaN or infinite: what diverging settings give."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import KilledError, StudyError
 from dvcsweep.naming import belongs, has_label, short
 from dvcsweep.settings import parse
 
@@ -29,7 +29,15 @@ LONGEST_GC = 3600.0  # seconds
 def git(
     folder: Path, *arguments: str, check: bool = True, stdin: str | None = None, seconds: float | None = None
 ) -> str:
-    """Standard output of a Git command, stripped at its end; StudyError with Git's own words where it fails."""
+    """Standard output of a Git command, stripped at its end.
+
+    Raises
+    ------
+    StudyError
+        With Git's own words, where it fails; unless `check` is false.
+    KilledError
+        Where it was killed: what it did not say is no answer.
+    """
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -45,6 +53,8 @@ def git(
         )
     except subprocess.TimeoutExpired as error:
         raise StudyError(f"git {arguments[0]}: not done within {seconds:g} s") from error
+    if done.returncode < 0:
+        raise KilledError(f"git {arguments[0]}: gave {done.returncode}")
     if check and done.returncode:
         raise StudyError(f"git {arguments[0]}: {done.stderr.strip() or f'gave {done.returncode}'}")
     return done.stdout.rstrip("\n")
@@ -145,6 +155,8 @@ class Repository:
             errors="surrogateescape",
             check=False,
         )
+        if done.returncode < 0:
+            raise KilledError(f"git show: gave {done.returncode}")
         return None if done.returncode else done.stdout
 
     def content(self, commit: str, path: str) -> dict[str, Any]:
@@ -218,12 +230,12 @@ class Repository:
 
     def whole(self, commits: Iterable[str], baseline: str) -> bool:
         """Whether all that commits hold beyond their baseline is here."""
-        wanted = "".join(f"{commit}\n" for commit in [*commits, f"^{baseline}"])
-        try:
-            git(self.root, "rev-list", "--objects", "--quiet", "--stdin", stdin=wanted)
-        except StudyError:
+        wanted = "".join(f"{commit}\n" for commit in commits)
+        known = git(self.root, "cat-file", "--batch-check", stdin=wanted).splitlines()
+        if any(line.endswith(" missing") for line in known):
             return False
-        return True
+        objects = git(self.root, "rev-list", "--objects", "--missing=print", "--stdin", stdin=f"{wanted}^{baseline}\n")
+        return not any(line.startswith("?") for line in objects.splitlines())
 
     def drop_broken(self, baseline: str, label: str) -> None:
         """Remove experiments of which Git's clean-up took a part, because it ran while they came."""

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dvcsweep.errors import StudyError
 from dvcsweep.files import copy, write_whole
-from dvcsweep.repository import RECEIVE, Repository, dvc_folder, git
+from dvcsweep.repository import Repository, dvc_folder, git
 from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, as_attempt, mirror, persist
 from dvcsweep.running.job import Job, Runner, reason
 from dvcsweep.running.processes import end_marked
 from dvcsweep.settings import write_settings
 
-PUSH = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
 PATIENCE = 5.0  # seconds in which to try again what the user's own work in the repository may spoil
 CLONED = {
     "core.hooksPath": os.devnull,
@@ -70,26 +68,6 @@ def transfer(job: Job, dvc: Runner, *command: str) -> Callable[[], str | None]:
         return f"dvc {command[0]}: {reason(aside, status)}" if status else None
 
     return attempt
-
-
-def push(job: Job, ref: str, commit: str) -> Callable[[], str | None]:
-    """Push an experiment to the user's repository, as an attempt.
-
-    The user may run `git gc` there meanwhile. It drops what came after it looked for references, so that an experiment
-    is there for good only where one that runs has ended; Git killed half-way leaves the reference locked.
-    """
-    theirs = Repository(Path(job.root))
-
-    def action() -> None:
-        theirs.unlock_reference(ref)
-        theirs.await_gc()
-        git(Path(job.clone), "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
-        theirs.await_gc()
-        if not theirs.whole([commit], job.baseline):
-            git(theirs.root, "update-ref", "-d", ref)
-            raise StudyError(f"git gc in {job.root} has dropped {job.name} while it came")
-
-    return as_attempt(action)
 
 
 def _make_clone(job: Job) -> None:

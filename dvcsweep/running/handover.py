@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import KilledError, StudyError
 from dvcsweep.naming import short
 from dvcsweep.repository import RECEIVE, Repository, git
 
@@ -80,7 +80,7 @@ def as_attempt(action: Callable[[], object]) -> Callable[[], str | None]:
     def attempt() -> str | None:
         try:
             action()
-        except StudyError as error:
+        except (StudyError, KilledError) as error:
             return str(error)
         return None
 

@@ -189,7 +189,8 @@ class Pool:
         slot.process.kill()
         end_marked(slot.clone)
         slot.process.wait()
-        slot.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of a job that it had died before it could read
+            slot.process.stdin.close()
         slot.process.stdout.close()
         slot.process, slot.job, slot.rest = None, None, b""
 

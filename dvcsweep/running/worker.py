@@ -13,19 +13,21 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
-from dvcsweep.errors import NotFiniteError, StudyError
+from dvcsweep.errors import KilledError, NotFiniteError, StudyError
 from dvcsweep.record.trials import Outcome
-from dvcsweep.repository import Repository, git, reference
+from dvcsweep.repository import RECEIVE, Repository, git, reference
 from dvcsweep.running.channel import Channel, so_far
-from dvcsweep.running.clones import PATIENCE, prepare, push, remove, transfer
-from dvcsweep.running.handover import hand_over, persist, there
+from dvcsweep.running.clones import PATIENCE, prepare, remove, transfer
+from dvcsweep.running.handover import as_attempt, hand_over, persist, there
 from dvcsweep.running.job import STOPPED, TIMED_OUT, Job, Runner, output, reason
 from dvcsweep.running.processes import forked, preload
 from dvcsweep.settings import curve, flatten, number
 
+PUSH = ("--quiet", "--no-verify", "--no-signed", "--recurse-submodules=no")
 MISSING = re.compile(r"No such file or directory: ['\"]([^'\"]+)['\"]")
 ATTEMPTS = 3
 # SIGKILL and SIGTERM, as Python says it and as a shell does; a segmentation fault is the stage's own doing.
@@ -71,7 +73,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
             persist(push(job, ref, commit), PATIENCE)
     except Exception as error:  # whatever it is, it is this one experiment's
         remove(clone)
-        text = str(error) if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, StudyError | KilledError) else f"{type(error).__name__}: {error}"
         return Outcome(
             job.name,
             error=text + _hint(job, text),
@@ -81,6 +83,26 @@ def run(job: Job, dvc: Runner) -> Outcome:
     ran = re.findall(r"^Running stage '([^']+)'", output(job.log), re.MULTILINE)
     own = set(job.varied) <= set(ran) and bool(ran)
     return replace(outcome, seconds=round(seconds, 3) if own else None, stages=ran)
+
+
+def push(job: Job, ref: str, commit: str) -> Callable[[], str | None]:
+    """Push an experiment to the user's repository, as an attempt.
+
+    The user may run `git gc` there meanwhile. It drops what came after it looked for references, so that an experiment
+    is there for good only where one that runs has ended; Git killed half-way leaves the reference locked.
+    """
+    theirs = Repository(Path(job.root))
+
+    def action() -> None:
+        theirs.unlock_reference(ref)
+        theirs.await_gc()
+        git(Path(job.clone), "push", *PUSH, RECEIVE, job.root, f"+{ref}:{ref}")
+        theirs.await_gc()
+        if not theirs.whole([commit], job.baseline):
+            git(theirs.root, "update-ref", "-d", ref)
+            raise StudyError(f"git gc in {job.root} has dropped {job.name} while it came")
+
+    return as_attempt(action)
 
 
 def read(job: Job, repository: Repository, commit: str) -> Outcome:

@@ -16,8 +16,9 @@ import psutil
 from foreign import FIT, Foreign, kill_children
 
 DISK = 128 * 2**20  # bytes; a search does not begin with less than 100 MiB
-SIDE = "side"  # a branch with other code, parameters and results
+SIDE = "side"  # a branch with other code
 OTHER = "other"  # a branch whose code is main's
+PARTS = ("worker", "stage", "any")  # of a search, whose driver lives on
 
 
 def stages(process: psutil.Process) -> bool:
@@ -41,10 +42,10 @@ def kill(process: subprocess.Popen[str], kind: str, chance: random.Random) -> in
     }
     if kind == "everything":
         os.kill(process.pid, signal.SIGSTOP)  # or it would begin anew what is killed first
-    killed, end = kill_children(process, picks[kind]), time.monotonic() + 5
-    while kind == "stage" and not killed and time.monotonic() < end:  # they are short
-        time.sleep(0.02)
-        killed = kill_children(process, stages)
+    killed, end = kill_children(process, picks[kind]), time.monotonic() + 10
+    while kind in PARTS and not killed and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+        killed = kill_children(process, picks[kind])  # there may have been none, and stages are short
     if kind in ("driver", "everything"):
         process.kill()
         killed += 1
@@ -121,7 +122,7 @@ class User(threading.Thread):
         self.driver: subprocess.Popen[str] | None = None
         self.error: BaseException | None = None
         self._branch(OTHER, {"other.txt": "other\n"})
-        self._branch(SIDE, {"ml/fit.py": FIT.replace("** 2 +", "** 2 + 1000 +"), "ml/weights.txt": "no weights\n"})
+        self._branch(SIDE, {"ml/fit.py": FIT.replace("** 2 +", "** 2 + 1000 +")})
         self.heads["main"] = self._git("rev-parse", "main")
 
     def _git(self, *arguments: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from disturbances import User, kill, small_disk, stages, workers
+from disturbances import PARTS, User, kill, small_disk, stages, workers
 from foreign import Foreign, build, copy, kill_children, loss, wait_until
 from optuna.trial import TrialState
 from ruamel.yaml import YAML
@@ -194,7 +194,7 @@ def victims(chance: random.Random) -> Iterator[list[str]]:
     """What is killed, in this order, of the search that is begun first, second and so on."""
     lives = chance.choice([1, 2, 2, 3])
     for start in range(20):
-        some = chance.choices(["worker", "stage", "any"], k=2) if start < 6 else []
+        some = chance.choices(PARTS, k=2) if start < 6 else []
         yield some + (chance.choices(["driver", "everything"]) if start < lives else [])
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from tiny import Tiny
 
-from dvcsweep.errors import StudyError
+from dvcsweep.errors import KilledError, StudyError
 from dvcsweep.repository import Experiment, Repository, reference
 
 
@@ -154,6 +154,27 @@ def test_an_experiment_of_which_git_has_dropped_a_part_is_removed_and_the_others
         tiny.repository.experiments()
     tiny.repository.drop_broken(baseline, "a")
     assert {one.name for one in tiny.repository.experiments()} == {"a-001-x", "b-000-x"}
+
+
+def test_what_a_killed_git_did_not_say_is_no_answer(tiny, monkeypatch, tmp_path):
+    baseline = tiny.commit({"a": "1"})
+    tiny.git("update-ref", reference(baseline, "a-000-x"), tiny.commit({"a": "2"}))
+    (tmp_path / "git").write_text(
+        f'#!/bin/sh\ncase $* in *for-each-ref*) exec {shutil.which("git")} "$@"; esac\nkill -9 $$\n'
+    )
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for ask in (
+        lambda: Repository.around(tiny.path),
+        lambda: tiny.repository.head,
+        lambda: tiny.repository.exists(baseline),
+        lambda: tiny.repository.read(baseline, "a"),
+        lambda: tiny.repository.drop_broken(baseline, "a"),
+    ):
+        with pytest.raises(KilledError, match=r"git \S+: gave -9"):
+            ask()
+    monkeypatch.undo()
+    assert [one.name for one in tiny.repository.experiments()] == ["a-000-x"]
 
 
 def test_the_end_of_a_git_gc_that_lives_is_awaited(tiny, tmp_path):

@@ -1,5 +1,6 @@
 """What a worker makes of what it meets: half-written tables, killed processes' words, a user who runs `git gc`."""
 
+import contextlib
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from dvcsweep.errors import StudyError
 from dvcsweep.repository import reference
 from dvcsweep.running import clones
 from dvcsweep.running.channel import so_far
-from dvcsweep.running.clones import prepare, push
+from dvcsweep.running.clones import prepare
 from dvcsweep.running.handover import persist
 from dvcsweep.running.job import Job
-from dvcsweep.running.worker import KILLED
+from dvcsweep.running.pool import Pool
+from dvcsweep.running.worker import KILLED, push
 
 # As `git gc --prune=now` does to objects that came after it looked for references, but at the first push alone.
 DROP = """#!/bin/sh
@@ -142,3 +144,15 @@ def test_a_clone_that_cannot_be_made_says_why(job, monkeypatch):
     monkeypatch.setattr(clones, "PATIENCE", 0.0)
     with pytest.raises(StudyError, match=rf"git update-ref: fatal: .*{'1' * 40}"):
         prepare(replace(job, baseline="1" * 40), lambda *_: 0)
+
+
+def test_a_job_for_a_worker_that_has_just_died_is_one_that_was_interrupted(job, tmp_path):
+    pool = Pool(tmp_path / "workers", 1)
+    with contextlib.closing(pool):
+        pool._start(pool.slots[0])
+        pool.slots[0].process.kill()
+        pool.slots[0].process.wait()
+        pool.submit(job)
+        [outcome] = pool.wait(60)
+        assert (outcome.name, outcome.interrupted) == (job.name, True)
+        assert pool.idle == 1
