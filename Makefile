@@ -31,11 +31,15 @@ undo: .venv/installed  ## back to the last commit, whatever stopped a run: param
 test: .venv/installed-test  ## run the tests that need no server, browser, cluster or whole run of DVC but one (three minutes)
 	@python -m pytest $(WORKERS) $(or $(TESTS),-m "not whole" --ignore tests/sharing --ignore tests/cluster)
 
+# They start servers, kill processes and wait for others, on whatever machine there is: one that fails is run once more,
+# and named at the end all the same.
+RERUN = --reruns 1 -r aR
+
 test-whole: .venv/installed-test-all  ## run the others
-	@python -m pytest $(WORKERS) -m whole $(TESTS)
+	@python -m pytest $(WORKERS) $(RERUN) -m whole $(TESTS)
 
 test-all: .venv/installed-test-all  ## run all tests
-	@python -m pytest $(WORKERS) $(TESTS)
+	@python -m pytest $(WORKERS) $(RERUN) $(TESTS)
 
 share-test: .venv/installed-test-all  ## the tests of remotes alone: two clones and real servers on loopback
 	@python -m pytest tests/sharing

@@ -40,9 +40,10 @@ from dvcsweep.plan.strategies import Proposal
 from dvcsweep.record import campaigns
 from dvcsweep.record.ledger import FILE, Campaign, forms, open_ledger
 from dvcsweep.record.trials import Outcome
-from dvcsweep.repository import Repository, git, reference
-from dvcsweep.running.driver import Options, Search, run_study
-from dvcsweep.running.worker import RECEIVE, Job
+from dvcsweep.repository import RECEIVE, Repository, git, reference
+from dvcsweep.running.driver import run_study
+from dvcsweep.running.job import Job
+from dvcsweep.running.search import Options, Search
 
 ROOT = Path.cwd()
 MIB = 2**20

@@ -61,11 +61,11 @@ def environment(times: Path) -> dict[str, str]:
     return os.environ | identity | {"PATH": path, "TIMES": str(times), "DVC_NO_ANALYTICS": "1"}
 
 
-def repository(path: Path, times: Path, stage: str = STAGE) -> None:
+def repository(path: Path, times: Path, stage: str = STAGE, pipeline: str = PIPELINE) -> None:
     """A small repository with a stage that mostly sleeps."""
     path.mkdir()
     (path / "fit.py").write_text(stage, encoding="utf-8")
-    (path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    (path / "dvc.yaml").write_text(pipeline, encoding="utf-8")
     (path / "params.json").write_text(json.dumps({"x": 1.0, "sleep": 0.0}), encoding="utf-8")
     for command in (
         ["git", "init", "--quiet"],

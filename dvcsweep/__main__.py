@@ -20,7 +20,7 @@ from dvcsweep.record.ledger import Campaign
 from dvcsweep.repository import Repository
 from dvcsweep.results import winner
 from dvcsweep.running import driver
-from dvcsweep.running.driver import Options
+from dvcsweep.running.search import Options
 from dvcsweep.wording import printable
 
 EXAMPLES = """\

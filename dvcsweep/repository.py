@@ -3,14 +3,18 @@
 import contextlib
 import io
 import os
+import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import psutil
 
 from dvcsweep.errors import StudyError
 from dvcsweep.naming import belongs, has_label, short
@@ -19,6 +23,7 @@ from dvcsweep.settings import parse
 EXPERIMENTS = "refs/exps"
 # For pushes to a folder: Git's clean-up, which one may set off, would be killed half-way with the worker that pushed.
 RECEIVE = "--receive-pack=git -c receive.autogc=false receive-pack"
+LONGEST_GC = 3600.0  # seconds
 
 
 def git(
@@ -34,7 +39,9 @@ def git(
             input=stdin,
             check=False,
             timeout=seconds,
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            # No optional locks: `git status` would take the index's, which the user's own Git would then find held,
+            # and, if this one is killed, held for ever.
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
         raise StudyError(f"git {arguments[0]}: not done within {seconds:g} s") from error
@@ -197,10 +204,40 @@ class Repository:
 
     def unlock(self, baseline: str, label: str) -> None:
         """Remove locks on experiments' references that a killed Git left; the caller alone pushes those names."""
-        common = Path(self.root, git(self.root, "rev-parse", "--git-common-dir"))
-        for lock in (common / EXPERIMENTS / baseline[:2] / baseline[2:]).glob(f"{label}-*.lock"):
+        for lock in (self._common / EXPERIMENTS / baseline[:2] / baseline[2:]).glob(f"{label}-*.lock"):
             if has_label(lock.name, label):
                 lock.unlink(missing_ok=True)
+
+    def unlock_reference(self, ref: str) -> None:
+        """Remove the lock on one reference that a killed Git left; the caller alone writes it."""
+        (self._common / f"{ref}.lock").unlink(missing_ok=True)
+
+    @cached_property
+    def _common(self) -> Path:
+        return Path(self.root, git(self.root, "rev-parse", "--git-common-dir"))
+
+    def whole(self, commits: Iterable[str], baseline: str) -> bool:
+        """Whether all that commits hold beyond their baseline is here."""
+        wanted = "".join(f"{commit}\n" for commit in [*commits, f"^{baseline}"])
+        try:
+            git(self.root, "rev-list", "--objects", "--quiet", "--stdin", stdin=wanted)
+        except StudyError:
+            return False
+        return True
+
+    def drop_broken(self, baseline: str, label: str) -> None:
+        """Remove experiments of which Git's clean-up took a part, because it ran while they came."""
+        place = f"{EXPERIMENTS}/{baseline[:2]}/{baseline[2:]}"
+        lines = git(self.root, "for-each-ref", "--format=%(refname) %(objectname)", place).splitlines()
+        mine = [one for one in parse_references(line.split(" ") for line in lines) if has_label(one.name, label)]
+        if not self.whole((one.commit for one in mine), baseline):
+            self.remove(one for one in mine if not self.whole([one.commit], baseline))
+
+    def await_gc(self) -> None:
+        """Wait for the end of a `git gc` that runs here: it drops objects that came after it looked for references."""
+        end = time.monotonic() + LONGEST_GC
+        while time.monotonic() < end and _lives(self._common / "gc.pid"):
+            time.sleep(0.05)
 
     def remove(self, experiments: Iterable[Experiment]) -> None:
         """Remove experiments by their references; their commits go at Git's next clean-up."""
@@ -233,6 +270,15 @@ class Repository:
 
         folder = dvc_folder(self.root, pipeline)
         return Path(Config(str(folder))["cache"].get("dir") or folder / "cache")
+
+
+def _lives(file: Path) -> bool:
+    """Whether the Git process lives that a file names, and its host; one that was killed leaves the file behind."""
+    try:
+        process, host = file.read_text(encoding="utf-8").split()
+        return host == socket.gethostname() and psutil.Process(int(process)).name().startswith("git")
+    except (OSError, ValueError, psutil.Error):
+        return False
 
 
 def parse_references(pairs: Iterable[Sequence[str]]) -> list[Experiment]:

@@ -21,7 +21,7 @@ arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
 
 from bits import PATHS, TWO_TONES  # noqa: E402
 
-from dvcsweep.running.worker import PRELOADED, THREADS  # noqa: E402
+from dvcsweep.running.processes import PRELOADED, THREADS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("pages", "stages", "tonesift", "workspace", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")

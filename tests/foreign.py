@@ -20,7 +20,7 @@ from dvcsweep.plan.studies import load
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Trial
 from dvcsweep.repository import Experiment, Repository
-from dvcsweep.running.worker import MARK
+from dvcsweep.running.processes import MARK
 
 SWEEPS = Warm("dvcsweep.__main__", flags=("-W", "error"))
 FIT = """

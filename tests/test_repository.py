@@ -41,7 +41,7 @@ BELOW = {
         "estimators": set(),
         "reporting": set(),
         "learning": LEARNING,
-        "streaming": {*LEARNING, "learning", "formats"},
+        "streaming": {*LEARNING, "learning", "estimators", "formats"},
         "evaluation": EVALUATION,
         "full_evaluation": {*EVALUATION, "evaluation"},
     },
@@ -232,6 +232,7 @@ def test_the_study_of_seeds_measures_the_parameters_that_are_promoted():
         section, name = key.split(".")
         base[section][name] = value
     base["evaluate"]["detail"] = PARAMS["evaluate"]["detail"]
+    base["data"]["conditions"] = PARAMS["data"]["conditions"]  # all off: bases leave them out
     assert base == PARAMS
 
 

@@ -26,7 +26,8 @@ from dvcsweep.plan.studies import Halving, Points, Random, Study
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Trial, best_trials, members
 from dvcsweep.repository import Repository
-from dvcsweep.running.driver import Options, run_study
+from dvcsweep.running.driver import run_study
+from dvcsweep.running.search import Options
 
 BASE, RIVAL = "base", "random"
 

@@ -10,6 +10,7 @@ late, which costs time; the trial is then cut where the rule would have stopped 
 
 import itertools
 import math
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
@@ -167,28 +168,30 @@ class Late:
     def __init__(self, rule: LateMedian, sign: int) -> None:
         self.rule, self.sign = rule, sign
         self._known = 0
-        self._best: list[list[float]] = []  # of each complete trial, at each of its points
+        self._final: list[float] = []  # the best of each complete trial
+        self._best: list[list[float]] = []  # at each point, the best by then of each of them, sorted
 
     def stops(self, values: Sequence[float], past: Sequence[Curve]) -> bool:
         """See `Pruner.stops`."""
-        self._learn(past)
+        for curve in past[self._known :]:
+            if curve.complete:
+                self._learn(list(itertools.accumulate(self._signed(curve.values), min)))
+        self._known = len(past)
         threshold = self.threshold(len(values))
         return threshold is not None and min(self._signed(values)) > threshold
 
-    def _learn(self, past: Sequence[Curve]) -> None:
-        for curve in past[self._known :]:
-            if curve.complete:
-                self._best.append(list(itertools.accumulate(self._signed(curve.values), min)))
-        self._known = len(past)
+    def _learn(self, best: list[float]) -> None:
+        """Sort in a trial's best at each point; one with fewer points, as training ended by itself, keeps its last."""
+        self._best += [sorted(self._final) for _ in range(len(best) - len(self._best))]
+        for place, known in enumerate(self._best):
+            insort(known, best[min(place, len(best) - 1)])
+        self._final.append(best[-1])
 
     def threshold(self, count: int) -> float | None:
-        """The median, signed so that small is good, that a best after `count` points is held against; None too early.
-
-        A trial with fewer points, as training ended by itself, counts with the best it had.
-        """
-        if len(self._best) < self.rule.startup or count <= self.rule.wait * max(map(len, self._best)):
+        """The median, small being good, that a best after `count` points is held against; None too early."""
+        if len(self._final) < self.rule.startup or count <= self.rule.wait * len(self._best):
             return None
-        return median(best[min(count, len(best)) - 1] for best in self._best)
+        return median(self._best[min(count, len(self._best)) - 1])
 
     def _signed(self, values: Sequence[float]) -> list[float]:
         return [self.sign * value if math.isfinite(value) else math.inf for value in values]

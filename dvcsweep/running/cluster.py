@@ -25,9 +25,10 @@ from dvcsweep.plan.studies import Study
 from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import Repository, dvc_folder, git, parse_references, reference
 from dvcsweep.running.handover import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Exchange, persist
+from dvcsweep.running.job import Job
 from dvcsweep.running.node import Board, check, work
 from dvcsweep.running.pool import PACKAGE, Context
-from dvcsweep.running.worker import ATTEMPTS, Job
+from dvcsweep.running.worker import ATTEMPTS
 
 LOCAL = "local"
 FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-gc")

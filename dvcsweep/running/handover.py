@@ -74,17 +74,22 @@ def persist(attempt: Callable[[], str | None], patience: float) -> None:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def tried(*command: str, folder: Path) -> Callable[[], str | None]:
-    """A Git command as an attempt."""
+def as_attempt(action: Callable[[], object]) -> Callable[[], str | None]:
+    """An action that gives the reason if it did not work, instead of raising it."""
 
     def attempt() -> str | None:
         try:
-            git(folder, *command, seconds=LONGEST_TRANSFER)
+            action()
         except StudyError as error:
             return str(error)
         return None
 
     return attempt
+
+
+def tried(*command: str, folder: Path) -> Callable[[], str | None]:
+    """A Git command as an attempt."""
+    return as_attempt(lambda: git(folder, *command, seconds=LONGEST_TRANSFER))
 
 
 def mirror(bare: Path, exchange: Exchange, baseline: str) -> None:

@@ -21,9 +21,10 @@ import psutil
 
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import environment, git
+from dvcsweep.running.clones import configure
 from dvcsweep.running.handover import Exchange, mirror
+from dvcsweep.running.job import Job
 from dvcsweep.running.pool import PACKAGE, Pool, sweep
-from dvcsweep.running.worker import Job, configure
 
 GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")  # where Ray says which to use
 LONGEST_LOG = 200_000

@@ -16,7 +16,8 @@ from dvcsweep.plan.studies import Study
 from dvcsweep.progress import Display
 from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import Repository, environment
-from dvcsweep.running.worker import MARK, Job, end_marked
+from dvcsweep.running.job import Job
+from dvcsweep.running.processes import MARK, end_marked
 
 PACKAGE = Path(__file__).resolve().parents[2]
 START = "import sys; sys.path.insert(0, sys.argv[1]); from dvcsweep.running.worker import main; main()"

@@ -121,7 +121,7 @@ def test_trials_are_stopped_where_the_rule_says_whatever_the_number_of_workers(f
     assert set(cached) >= {trial.params["height"] for trial in trials if trial.state == "complete"}
     for height in cached:
         table = "step\tloss\n" + "".join(f"{step}\t{height + (10 - step) * 0.1!r}\n" for step in range(10))
-        md5 = hashlib.md5(table.encode()).hexdigest()
+        md5 = hashlib.md5(table.encode(), usedforsecurity=False).hexdigest()
         assert md5 in {out["md5"] for out in cached[height] if out["path"] == "loss.tsv"}
     assert not foreign.marked()
 

@@ -3,6 +3,8 @@
 `make torture` runs the campaign of 20 rounds and every single step; the tests by default a few of each.
 """
 
+import hashlib
+import json
 import os
 import random
 import re
@@ -10,11 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
-import psutil
 import pytest
 from conftest import ROOT
+from disturbances import User, kill, small_disk, stages, workers
 from foreign import Foreign, build, copy, kill_children, loss, wait_until
+from optuna.trial import TrialState
+from ruamel.yaml import YAML
 
 ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "1"))
 SHARES = (0.0, 0.5, 1.0)  # of the line that is being written
@@ -62,7 +70,7 @@ def whole(foreign: Foreign, name: str) -> None:
     assert [trial.params["model.width"] for trial in trials] == WIDTHS
     assert [trial.state for trial in trials] == ["complete"] * len(WIDTHS)
     assert [trial.values[0] for trial in trials] == pytest.approx([loss(width, 0.1) for width in WIDTHS])
-    short = foreign.repository.head[:7]
+    short = foreign.campaign(name).facts["baseline"][:7]
     names = sorted(experiment.name for experiment in foreign.experiments())
     assert names == [f"{name}-{index:03d}-{short}" for index in range(len(WIDTHS))]
     commits = {experiment.name: experiment.commit for experiment in foreign.experiments()}
@@ -80,14 +88,6 @@ def test_the_plug_is_pulled_between_any_two_steps(foreign, step, share):
     assert ended.returncode in (-signal.SIGKILL, 0), ended.stderr
     foreign.sweeps("run", str(path), "--no-report")
     whole(foreign, "grid")
-
-
-def stages(process: psutil.Process) -> bool:
-    return any(argument.endswith("fit.py") for argument in process.cmdline())
-
-
-def workers(process: psutil.Process) -> bool:
-    return any("dvcsweep.running.worker" in argument for argument in process.cmdline())
 
 
 @pytest.mark.parametrize("victim", [stages, workers])
@@ -138,39 +138,126 @@ def test_everything_is_killed_at_once_and_the_next_run_sweeps_up(foreign):
     whole(foreign, "grid")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-def test_a_campaign_of_kills(foreign, round_number):
-    """Driver, workers, DVC and stages are killed at random moments until the study is done."""
-    chance = random.Random(round_number)  # noqa: S311
-    fixed, stop = {"sleep": 0.5}, {"failures": 99}
-    path = foreign.study("grid", strategy="grid", space={"model.width": WIDTHS}, fixed=fixed, stop=stop)
-    for start in range(60):
-        process = foreign.start("run", str(path), "--no-report", "--retry-failed")
-        end = time.monotonic() + chance.uniform(0.3, 4 + start)  # later ones live longer, so that it ends
-        while process.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-        if process.poll() is not None:
-            said, _ = process.communicate()
-            if process.returncode == 0:
+def test_a_campaign_of_kills(template, tmp_path, round_number, record_property):
+    """Driver, workers, DVC and stages are killed at random until the study is done, and its user works beside."""
+    with small_disk(tmp_path / "a small disk") as disk:
+        foreign = copy(template, tmp_path / "a small disk" / "a foreign repository")
+        foreign.environment["RUNS"] = str(tmp_path / "runs.jsonl")
+        path = foreign.study("grid", strategy="grid", space={"model.width": WIDTHS}, fixed={"sleep": 0.5}, **PATIENT)
+        full = disk if round_number % 2 == 0 else None  # without it, no attempt fails but of kills
+        user, kills = User(foreign, full, round_number), Counter()
+        user.start()
+        try:
+            run_to_the_end(foreign, path, user, random.Random(round_number), kills)  # noqa: S311
+        finally:
+            user.close()
+        record_property("kills", dict(kills))
+        record_property("acts", dict(user.acts))
+        errors = failures(foreign)
+        record_property("errors", errors)
+        assert full or all(KILLED.search(error) for error in errors), errors
+        whole(foreign, "grid")
+        pristine(foreign, user, record_property)
+
+
+KILLED = re.compile(r"exited with -9|its worker ended|dvc was killed|Killed|died of signal 9")
+PATIENT = {"stop": {"failures": 99}}
+
+
+def run_to_the_end(foreign: Foreign, path: Path, user: User, chance: random.Random, kills: Counter[str]) -> None:
+    """Begin a search again and again until it comes to its end; the first are killed, and some of what they start."""
+    for kinds in victims(chance):
+        with user.at_home:
+            process = user.driver = foreign.start("run", str(path), "--no-report", "--retry-failed")
+        begun = time.monotonic()
+        kills["starts"] += 1
+        for kind in kinds:
+            if not live(process, chance.uniform(0.3, 8)):
                 break
-            assert process.returncode == 1, said
-            continue
-        kind = chance.choice(["driver", "worker", "stage", "any", "everything"])
-        if kind in ("driver", "everything"):
-            process.kill()
-        elif kind == "worker":
-            kill_children(process, workers)
-        elif kind == "stage":
-            kill_children(process, stages)
-        else:
-            kill_children(process, lambda child: chance.random() < 0.5)
-        if process.poll() is None and kind not in ("driver", "everything"):
-            time.sleep(chance.uniform(0, 1))
-            process.kill()
-        process.communicate()
-    else:
-        raise AssertionError("not done after 60 starts")
-    whole(foreign, "grid")
+            if killed := kill(process, kind, chance):
+                kills[kind] += 1
+                kills["processes"] += killed
+        said, _ = process.communicate()
+        assert "Traceback" not in said, said
+        assert process.returncode in (-signal.SIGKILL, 0, 1, 2), said
+        if process.returncode == 0:
+            return
+        if process.returncode == 2:
+            assert user.full > begun, said
+            assert re.search("MiB of disk space|No space left", said), said
+    raise AssertionError("not done after 20 starts")
+
+
+def victims(chance: random.Random) -> Iterator[list[str]]:
+    """What is killed, in this order, of the search that is begun first, second and so on."""
+    lives = chance.choice([1, 2, 2, 3])
+    for start in range(20):
+        some = chance.choices(["worker", "stage", "any"], k=2) if start < 6 else []
+        yield some + (chance.choices(["driver", "everything"]) if start < lives else [])
+
+
+def live(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Whether a process still runs after so long."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def failures(foreign: Foreign) -> list[str]:
+    """Errors of the attempts that failed."""
+    study = foreign.campaign("grid").study()
+    return [trial.user_attrs["error"] for trial in study.get_trials(states=[TrialState.FAIL])]
+
+
+def pristine(foreign: Foreign, user: User, record: Callable[[str, object], None]) -> None:
+    """The user's commits and branches are where they were left, each experiment is whole, and nothing else is left."""
+    git = partial(foreign.run, "git")
+    baseline = foreign.campaign("grid").facts["baseline"]
+    listed = git("for-each-ref", "--format=%(refname) %(objectname)").stdout.splitlines()
+    refs = dict(line.split() for line in listed)
+    heads = {name.removeprefix("refs/heads/"): commit for name, commit in refs.items() if "/heads/" in name}
+    assert heads == user.heads
+    assert git("branch", "--show-current").stdout.strip() == "main"
+    experiments = [name for name in refs if name not in {f"refs/heads/{head}" for head in heads}]
+    assert sorted(experiments) == sorted(one.ref for one in foreign.experiments())
+    for experiment, width in zip(sorted(experiments), WIDTHS, strict=True):
+        assert git("rev-parse", f"{experiment}^").stdout.strip() == baseline
+        assert json.loads(git("show", f"{experiment}:ml/config.json").stdout)["model"]["width"] == width
+        figures = json.loads(git("show", f"{experiment}:ml/scores.json").stdout)
+        assert figures["validation"]["loss"] == pytest.approx(loss(width, 0.1))
+        assert git("diff", "--name-only", "main", experiment, "--", "ml/fit.py").stdout == ""
+        lock = YAML().load(git("show", f"{experiment}:ml/dvc.lock").stdout)
+        md5 = lock["stages"]["fit"]["outs"][0]["md5"]
+        assert (foreign.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).exists()
+    assert list(foreign.path.glob(".git/**/*.lock")) == []
+    assert not (foreign.path / ".git/gc.pid").exists()
+    git("gc", "--quiet", "--prune=now")
+    assert "garbage: 0" in git("count-objects", "-v").stdout
+    git("fsck", "--full", "--strict")
+    left = [path for path in files(foreign) if not KNOWN.fullmatch(path)]
+    record("left by DVC", len(left))
+    assert [path for path in left if not DVCS.fullmatch(path)] == []
+    for file in (path for path in foreign.path.glob(".dvc/cache/files/md5/*/*") if path.suffix != ".tmp"):
+        assert hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == file.parent.name + file.name
+
+
+DVCS = re.compile(r"\.dvc/cache/(.+/)?\.[\w-]{22}\.tmp")  # which DVC leaves in its cache when it is killed
+KNOWN = re.compile(
+    r"\.dvc/(\.gitignore|config|cache/files/md5/../.{30}|cache/runs/../[0-9a-f]{64}/[0-9a-f]{64})|\.dvcignore"
+    r"|\.dvc/tmp/(btime|lock|rwlock|rwlock\.lock|sweeps/grid/(ledger\.jsonl|lock|now\.json|logs/grid-00[0-4]-\w{7}\.log))"
+    r"|ml/(\.gitignore|config\.json|curve\.tsv|dvc\.lock|dvc\.yaml|fit\.py|scores\.json|weights\.bin)"
+    r"|notes\.txt|studies/grid\.yaml"
+)
+
+
+def files(foreign: Foreign) -> list[str]:
+    """Every file of a repository but Git's own."""
+    found = (path.relative_to(foreign.path) for path in foreign.path.rglob("*") if not path.is_dir())
+    return sorted(str(path) for path in found if path.parts[0] != ".git")
 
 
 FULL = SUICIDE.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError(28, 'No space left on device')")

@@ -1,5 +1,9 @@
 import os
+import shutil
+import socket
 import subprocess
+import threading
+import time
 
 import pytest
 from tiny import Tiny
@@ -134,6 +138,54 @@ def test_experiments_are_the_references_that_dvc_keeps(tiny, monkeypatch):
     assert tiny.repository.experiments() == found[1:]
     tiny.repository.remove([])
     assert tiny.repository.experiments() == found[1:]
+
+
+def test_an_experiment_of_which_git_has_dropped_a_part_is_removed_and_the_others_are_seen(tiny):
+    baseline = tiny.commit({"a": "1"})
+    refs = {name: reference(baseline, name) for name in ("a-000-x", "a-001-x", "a-002-x", "b-000-x")}
+    for name, ref in refs.items():
+        tiny.git("update-ref", ref, tiny.commit({"a": name}))
+        tiny.git("reset", "--hard", baseline)
+    lost = [tiny.git("rev-parse", refs["a-000-x"]), tiny.git("rev-parse", f"{refs['a-002-x']}:a")]  # commit, file
+    for name in lost:
+        (tiny.path / ".git/objects" / name[:2] / name[2:]).unlink()
+    tiny.repository.drop_broken(baseline, "b")
+    with pytest.raises(StudyError, match=rf"missing object {lost[0]}"):
+        tiny.repository.experiments()
+    tiny.repository.drop_broken(baseline, "a")
+    assert {one.name for one in tiny.repository.experiments()} == {"a-001-x", "b-000-x"}
+
+
+def test_the_end_of_a_git_gc_that_lives_is_awaited(tiny, tmp_path):
+    note = tiny.path / ".git/gc.pid"
+    (tmp_path / "git").symlink_to(shutil.which("sleep"))
+    living = subprocess.Popen([tmp_path / "git", "0.5"])
+    note.write_text(f"{living.pid} {socket.gethostname()}\n")
+    threading.Thread(target=living.wait).start()
+    tiny.repository.await_gc()
+    assert living.returncode == 0
+
+
+@pytest.mark.parametrize("text", ["{gone} {host}\n", "{other} {host}\n", "half a no", "{other} elsewhere\n", ""])
+def test_what_a_killed_git_gc_leaves_is_not_waited_for(tiny, text):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    note = text.format(gone=gone.pid, other=os.getpid(), host=socket.gethostname())  # a number that is used again
+    (tiny.path / ".git/gc.pid").write_text(note)
+    begun = time.monotonic()
+    tiny.repository.await_gc()
+    assert time.monotonic() < begun + 10
+
+
+def test_looking_leaves_the_index_to_its_user(tiny):
+    tiny.commit({"a": "1"})
+    index = tiny.path / ".git/index"
+    before = index.read_bytes()
+    os.utime(tiny.path / "a", (1, 1))  # so that Git would write down its new time
+    assert tiny.repository.dirty() == []
+    assert index.read_bytes() == before
+    tiny.git("status")
+    assert index.read_bytes() != before
 
 
 def test_commands_of_git_that_fail_say_why(tiny):

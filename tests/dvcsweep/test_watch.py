@@ -54,7 +54,7 @@ def test_plain_lines_tell_of_each_experiment():
     assert first == "demo@84a7567: 3 of 9 trials done, 1 failed, about 40 s left, best trial 2: 0.25"
     running = re.sub(r"(\d+ min )?\d+ s left", "LEFT", running)
     assert running.split("  ")[1:] == ["demo-004-84a7567", "4/8", "█▂▅▁", "1.5", "< 1.75", "LEFT", "rate=0.01"]
-    assert re.fullmatch(r"  demo-005-84a7567  0  \d+\.?\d* s  rate=0\.1", waiting)
+    assert re.fullmatch(r"  demo-005-84a7567  0  (\d+ min )?\d+\.?\d* s  rate=0\.1", waiting)
     assert failure == "  failed: demo-001-84a7567: it [bold]broke[/bold]"
 
 

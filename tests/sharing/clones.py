@@ -14,7 +14,7 @@ import yaml
 from conftest import Workspace, checked, quiet_environment
 from warm import Warm
 
-from dvcsweep.running.worker import PRELOADED
+from dvcsweep.running.processes import PRELOADED
 
 FOLDER = "tonesift-store"
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)  # the same in all of the run's processes

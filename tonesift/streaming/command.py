@@ -16,40 +16,87 @@ from numpy.typing import NDArray
 from tonesift.errors import InputError
 from tonesift.formats.base import PIPE, Form, Selection, Source, Write, tones_form
 from tonesift.formats.files import created, is_stream, known_output, opened
-from tonesift.metadata import Metadata
-from tonesift.networks import model as models
+from tonesift.streaming import units
 from tonesift.streaming.ending import Ending, locked
-from tonesift.streaming.fit import Fit, trained
-from tonesift.streaming.tonefilter import GAPS, ToneFilter
+from tonesift.streaming.fit import Constancy, Fit, trained
+from tonesift.streaming.gaps import GAPS
 
 if TYPE_CHECKING:
+    from tonesift.metadata import Metadata
+    from tonesift.streaming.namedtones import NamedToneFilter
     from tonesift.streaming.resampling import ResampledFilter
+    from tonesift.streaming.tonefilter import ToneFilter
 
 NOT_AS_ANNOUNCED = 3  # exit status: all that is there was filtered, but the input is not what it says
-SLOWEST, FASTEST = 1e-3, 1e9  # Hz
+SLOWEST, FASTEST = 1e-9, 1e9  # Hz
+MODEL = Path("models/model.safetensors")
 
 
 class Chain(NamedTuple):
-    """What the samples go through, and the sampling rate of both its ends in Hz."""
+    """What the samples go through.
 
-    filter: "ToneFilter | ResampledFilter"
+    Attributes
+    ----------
+    filter : ToneFilter, NamedToneFilter or ResampledFilter
+        Takes the samples.
+    tone_filter : ToneFilter or NamedToneFilter
+        The same, or what stands in the middle of a resampled one.
+    rate : float
+        Sampling rate of both ends in Hz.
+    watch : Fit or Choosing
+        What is to be said of the signal.
+    """
+
+    filter: "ToneFilter | NamedToneFilter | ResampledFilter"
+    tone_filter: "ToneFilter | NamedToneFilter"
     rate: float
+    watch: "Fit | Choosing"
+
+
+class Choosing(Constancy):
+    """Says which filter a signal of named tones was given; of a stream at once, of a file when it is over."""
+
+    def __init__(self, tone_filter: "NamedToneFilter", live: bool) -> None:
+        super().__init__()
+        self._filter, self._live, self._said = tone_filter, live, ""
+
+    def push(self, samples: NDArray) -> list[str]:
+        """Take the next samples (n,), which the filter has had; what is new, a line for each."""
+        self.watch(samples)
+        return self._news() if self._live else []
+
+    def finish(self) -> list[str]:
+        """What was not said before."""
+        return [*self._news(), *self._filter.notes()]
+
+    def _news(self) -> list[str]:
+        before, self._said = self._said, self._filter.method_line
+        return [self._said] if self._said != before else []
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = command.add_argument
     add("input", type=Path, help="mixture: text (.csv .tsv .txt), sound, .npy, .h5 or .mat; - for lines from a pipe")
-    add("--model", type=Path, default=Path("models/model.safetensors"), help="model file (default: %(default)s)")
+    add("--model", type=Path, help=f"model file (default: {MODEL})")
     add("-o", "--output", type=Path, required=True, help="tones: .csv, .wav, .npy, .h5, or - for standard output")
-    add("--rate", type=float, metavar="HZ", help="sampling rate of the mixture, where the input does not tell")
+    add("--rate", metavar="HZ", help="sampling rate of the mixture, where the input does not tell; 1h is one an hour")
     add("--resample", action="store_true", help="bring the mixture to the model's sampling rate, and the tones back")
-    add("--gaps", choices=GAPS, default="refuse", help="what to do about NaN and infinity (default: %(default)s)")
+    ways = (*GAPS, "predict")
+    add("--gaps", choices=ways, help="what to do about NaN and infinity (default: refuse; with --tones, predict)")
     add("--state", type=Path, metavar="FILE", help="go on from this state if it exists, and save it at the end")
     add("--force", action="store_true", help="filter a signal that the model cannot know")
+    add = command.add_argument_group("without a model: filters that need no training").add_argument
+    add("--tones", metavar="F,F,...", help=f"all tones in the recording, such as 50,100Hz,20ms: {units.WORDS}")
+    add("--method", metavar="NAME", help="kalman, wander, extended or fading, with -student, -background or -whitened")
+    add("--clip", metavar="LOW,HIGH", help="the recorder's lowest and highest value (default: found)")
     add = command.add_argument_group("what is written").add_argument
     add("--tone", type=int, action="append", metavar="N", help="a tone wanted, from 1; may come again (default: all)")
-    add("--as-heard", action="store_true", help="the tones as they are in the mixture, which is the mean of all")
+    add(
+        "--as-heard",
+        action="store_true",
+        help="the tones as they are in the mixture, which is the mean of all; with --tones they are so anyway",
+    )
     add("--sum", action="store_true", help="their sum as heard instead: the mixture without its noise")
     add("--residual", type=Path, metavar="FILE", help="also what is left when the tones are taken out")
     add = command.add_argument_group("which signal of the input, and how it is to be read").add_argument
@@ -64,31 +111,27 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Filter the whole input, say on standard error what was done, and give the exit status."""
     _check_arguments(arguments)
-    model, metadata = models.load(arguments.model)
-    tone_filter = ToneFilter(model, metadata, _wanted(arguments.tone, model.tones), arguments.gaps)
+    chained = _named(arguments) if arguments.tones is not None else _trained(arguments)
     with locked(arguments.state), opened(arguments.input, _selection(arguments)) as source:
         ending = Ending()
         if not source.live:
-            return _filter(arguments, tone_filter, metadata, source, ending)
+            return _filter(arguments, chained, source, ending)
         with ending.heeded():
-            return _filter(arguments, tone_filter, metadata, source, ending)
+            return _filter(arguments, chained, source, ending)
 
 
-def _filter(
-    arguments: argparse.Namespace, tone_filter: ToneFilter, metadata: Metadata, source: Source, ending: Ending
-) -> int:
+def _filter(arguments: argparse.Namespace, chained: Callable[[Source], Chain], source: Source, ending: Ending) -> int:
     notes = Notes(source)
     notes.say()
-    chain = _chain(tone_filter, source, arguments)
-    _check_tones(source, metadata, chain.rate, arguments.force)
+    chain = chained(source)
+    tone_filter, watch = chain.tone_filter, chain.watch
     before, begin = chain.filter.samples, time.perf_counter()
-    fit = Fit(trained(metadata), chain.rate)
     with ExitStack() as stack:
-        sink = _sink(arguments, chain, tone_filter, source, ending, stack)
+        sink = _sink(arguments, chain, source, ending, stack)
         try:
             for chunk in ending.until(source.chunks):
                 sink.put(chunk, _filtered(chain, chunk, source))
-                notes.say(fit.push(chunk))
+                notes.say(watch.push(chunk))
         except InputError as error:  # of a stream, what came before it is kept
             ending.error = error if source.live else None
             if chain.filter.samples - before < chain.filter.hop or not source.live:
@@ -98,15 +141,16 @@ def _filter(
         _check_enough(samples, chain.filter.hop, source, arguments.state)
         if not arguments.state:
             sink.put(np.zeros(0), chain.filter.finish())
-        _check_constant(fit, source, arguments)
+        _check_constant(watch, source, arguments)
     if arguments.state and (source.live or not ending.unread):
         tone_filter.save(arguments.state)
     if ending.unread:  # whoever read the tones has had enough
         return 0
-    notes.say(fit.finish())
+    notes.say(watch.finish())
     print(_summary(chain, before, time.perf_counter() - begin), file=sys.stderr)
     if arguments.state and tone_filter.waiting:
-        print(f"{tone_filter.waiting} samples wait in {arguments.state} for their hop to be full", file=sys.stderr)
+        why = "for their hop to be full" if arguments.tones is None else "for more to choose a filter by"
+        print(f"{tone_filter.waiting} samples wait in {arguments.state} {why}", file=sys.stderr)
     return _status(source, ending)
 
 
@@ -136,14 +180,83 @@ class Notes:
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:
-    return Selection(**{name: getattr(arguments, name) for name in Selection._fields})
+    given = {name: getattr(arguments, name) for name in Selection._fields}
+    return Selection(**given | {"rate": _given_rate(arguments)})
+
+
+def _given_rate(arguments: argparse.Namespace) -> float | None:
+    """--rate in Hz."""
+    if arguments.rate is None:
+        return None
+    try:
+        rate = units.frequency(arguments.rate)
+    except InputError:
+        rate = math.nan
+    if not SLOWEST <= rate <= FASTEST:
+        raise InputError(f"--rate {arguments.rate}: a sampling rate is a number of Hz from {SLOWEST:g} to {FASTEST:g}")
+    return rate
+
+
+def _trained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
+    """A model's filter, made ready for a source."""
+    from tonesift.networks import model as models
+    from tonesift.streaming.tonefilter import ToneFilter
+
+    for option in ("method", "clip"):
+        if getattr(arguments, option) is not None:
+            raise InputError(f"--{option}: it is of filters without a model: say which tones, such as --tones 50,100")
+    if arguments.gaps == "predict":
+        raise InputError(f"--gaps predict: a network cannot go on without samples: choose one of {', '.join(GAPS)}")
+    model, metadata = models.load(arguments.model or MODEL)
+    tone_filter = ToneFilter(model, metadata, _wanted(arguments.tone, model.tones), arguments.gaps or "refuse")
+
+    def chained(source: Source) -> Chain:
+        rate = _rate(source, _given_rate(arguments), tone_filter.sampling_rate)
+        found = _resampled(tone_filter, rate, source, arguments)
+        _check_tones(source, metadata, rate, arguments.force)
+        return Chain(found, tone_filter, rate, Fit(trained(metadata), rate))
+
+    return chained
+
+
+def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
+    """A filter of named tones, made ready for a source."""
+    from tonesift.streaming.namedtones import NamedToneFilter
+
+    if arguments.model is not None:
+        raise InputError(f"--model {arguments.model}: not together with --tones: a model knows its own")
+    if arguments.resample:
+        raise InputError("--resample: filters of named tones have no sampling rate of their own: leave it out")
+    frequencies = units.frequencies(arguments.tones)
+    wanted, limits = _wanted(arguments.tone, len(frequencies)), _limits(arguments.clip)
+
+    def chained(source: Source) -> Chain:
+        rate = _rate(source, _given_rate(arguments), None)
+        options = {"tones": wanted, "gaps": arguments.gaps or "predict", "clip": limits}
+        tone_filter = NamedToneFilter(frequencies, rate, arguments.method or "auto", **options)
+        if arguments.state and arguments.state.exists():
+            tone_filter.restore(arguments.state)
+        return Chain(tone_filter, tone_filter, rate, Choosing(tone_filter, source.live))
+
+    return chained
+
+
+def _limits(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not low < high:
+        raise InputError(f"--clip {text}: two numbers with a comma between them, the lowest first, such as -0.4,0.4")
+    return low, high
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Refuse what cannot work, and to write over what is read, before anything is read."""
-    rate, separator, header = arguments.rate, arguments.separator, arguments.header
-    if rate is not None and not SLOWEST <= rate <= FASTEST:
-        raise InputError(f"--rate {rate:g}: a sampling rate is a number of Hz from {SLOWEST:g} to {FASTEST:g}")
+    separator, header = arguments.separator, arguments.header
+    _given_rate(arguments)
     if separator not in (None, "tab", "space", "none") and (len(separator) != 1 or separator in '"\r\n'):
         raise InputError(f"--separator {separator!r}: it is one character, or tab, space or none")
     if separator is not None and separator == arguments.decimal:
@@ -152,8 +265,9 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise InputError(f"--header {header}: a number of lines is 0 or more")
     named = {"--output": arguments.output, "--state": arguments.state, "--residual": arguments.residual}
     written = {option: path for option, path in named.items() if path is not None}
+    read = [arguments.input, *([arguments.model or MODEL] if arguments.tones is None else [])]
     for option, path in written.items():
-        _check_output(option, path, [arguments.input, arguments.model])
+        _check_output(option, path, read)
     for option, other in [("--state", "--output"), ("--residual", "--output"), ("--residual", "--state")]:
         if option in written and other in written and _same(written[option], written[other]):
             raise InputError(f"{written[option]}: both {option} and {other}: choose another name for one of them")
@@ -192,7 +306,7 @@ def _wanted(numbers: list[int] | None, count: int) -> list[int] | None:
 # What comes in
 
 
-def _check_tones(source: Source, metadata: Metadata, rate: float, force: bool) -> None:
+def _check_tones(source: Source, metadata: "Metadata", rate: float, force: bool) -> None:
     """Refuse a signal that cannot hold the model's tones, or holds others."""
     known, learnt = source.frequencies, metadata.frequencies
     given, wanted = (", ".join(f"{frequency:.12g}" for frequency in group or ()) for group in (known, learnt))
@@ -209,9 +323,11 @@ def _check_tones(source: Source, metadata: Metadata, rate: float, force: bool) -
         print(f"note: {source.name}: {problem}", file=sys.stderr)
 
 
-def _chain(tone_filter: ToneFilter, source: Source, arguments: argparse.Namespace) -> Chain:
-    """The filter for the source's sampling rate, at the state it is to go on from."""
-    rate, own = _rate(source, arguments.rate, tone_filter.sampling_rate), tone_filter.sampling_rate
+def _resampled(
+    tone_filter: "ToneFilter", rate: float, source: Source, arguments: argparse.Namespace
+) -> "ToneFilter | ResampledFilter":
+    """The filter for the source's sampling rate in Hz, at the state it is to go on from."""
+    own = tone_filter.sampling_rate
     if not math.isclose(rate, own, rel_tol=1e-9):
         if not arguments.resample:
             raise InputError(
@@ -221,18 +337,19 @@ def _chain(tone_filter: ToneFilter, source: Source, arguments: argparse.Namespac
             raise InputError("--state: not together with --resample: resample the recording first")
         from tonesift.streaming.resampling import ResampledFilter  # SciPy's filters take a second to import
 
-        return Chain(ResampledFilter(tone_filter, rate, arguments.gaps), rate)
+        return ResampledFilter(tone_filter, rate, arguments.gaps or "refuse")
     if arguments.state and arguments.state.exists():
         tone_filter.restore(arguments.state)
-    return Chain(tone_filter, own)
+    return tone_filter
 
 
-def _rate(source: Source, given: float | None, own: float) -> float:
-    """Sampling rate of the source in Hz."""
+def _rate(source: Source, given: float | None, own: float | None) -> float:
+    """Sampling rate of the source in Hz; `own` is that of the model, if there is one."""
     known = source.rate
     if given is None and known is None:
         told = source.doubt or "it does not tell its sampling rate"
-        raise InputError(f"{source.name}: {told}: say it, such as --rate {own:.12g} if it is the model's")
+        example = f"{own:.12g} if it is the model's" if own else "1000, or 1h for one sample an hour"
+        raise InputError(f"{source.name}: {told}: say it, such as --rate {example}")
     if known is not None and not SLOWEST <= known <= FASTEST:
         raise InputError(f"{source.name}: sampled at {known:.6g} Hz, but a rate is from {SLOWEST:g} to {FASTEST:g} Hz")
     if given is None or known is None or math.isclose(known, given, rel_tol=1e-9):
@@ -257,7 +374,7 @@ def _check_enough(samples: int, hop: int, source: Source, state: Path | None) ->
         raise InputError(f"{source.name}: it holds {samples} samples, but the model reads {hop} at a time: give more")
 
 
-def _check_constant(fit: Fit, source: Source, arguments: argparse.Namespace) -> None:
+def _check_constant(fit: Constancy, source: Source, arguments: argparse.Namespace) -> None:
     """Refuse a file that holds no signal; of a stream, or a stretch of one, it is only said."""
     if not fit.constant:
         return
@@ -295,13 +412,13 @@ class Sink:
 def _sink(
     arguments: argparse.Namespace,
     chain: Chain,
-    tone_filter: ToneFilter,
     source: Source,
     ending: Ending,
     stack: ExitStack,
 ) -> Sink:
     """The outputs asked for, open until the stack is left."""
-    count = tone_filter.count  # the mixture is the mean of all the model's tones
+    tone_filter = chain.tone_filter
+    count = tone_filter.count  # the mixture is the mean of all the model's tones; without a model it is their sum
 
     def heard(tones: NDArray) -> NDArray:
         return tones / np.float32(count)
@@ -329,10 +446,10 @@ def _writer(path: Path, form: Form, ending: Ending, stack: ExitStack) -> Write:
     return (lambda signals: ending.write(put, signals)) if is_stream(path) else put
 
 
-def _samples(tone_filter: ToneFilter, source: Source, state: Path | None) -> int | None:
+def _samples(tone_filter: "ToneFilter | NamedToneFilter", source: Source, state: Path | None) -> int | None:
     """How many samples will be written, if that is known."""
-    if state and source.samples is not None:  # the last hop stays in the state if it is not full
-        return (tone_filter.waiting + source.samples) // tone_filter.hop * tone_filter.hop
+    if state and source.samples is not None:  # what waits stays in the state
+        return tone_filter.given(source.samples)
     return source.samples
 
 

@@ -7,6 +7,7 @@ with one of 1 Hz, which is no misfit.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,6 +26,12 @@ LEVELS = {"fixed": (1 / math.sqrt(2), math.sqrt(2)), "general": (1 / 3, math.sqr
 LEAST_SHARE = 0.5
 # Of the level: an offset within the noise, or so small beside the tones, is like what the network has learnt to bear.
 LARGEST_OFFSET = 0.25
+
+
+def distinct_seconds(frequencies: Sequence[float], least: float = 0.5) -> float:
+    """Shortest stretch in which tones can be told apart: a period of the slowest, and of the closest two."""
+    ordered = sorted(frequencies)
+    return max(1 / ordered[0], *(1 / (b - a) for a, b in pairwise(ordered) if b > a), least)
 
 
 class Trained(NamedTuple):
@@ -64,9 +71,8 @@ class Trained(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Shortest stretch in which the tones can be told apart: a period of the slowest, and of the closest two."""
-        ordered = sorted(self.frequencies)
-        return max(1 / ordered[0], *(1 / (b - a) for a, b in pairwise(ordered) if b > a), 0.5)
+        """Shortest stretch in which the tones can be told apart."""
+        return distinct_seconds(self.frequencies)
 
 
 def trained(metadata: Metadata) -> Trained:
@@ -74,7 +80,29 @@ def trained(metadata: Metadata) -> Trained:
     return Trained(metadata.frequencies, metadata.noise_std, metadata.second_moment, metadata.task)
 
 
-class Fit:
+class Constancy:
+    """Watches whether a signal ever changes."""
+
+    def __init__(self) -> None:
+        self._least, self._most = math.inf, -math.inf
+
+    @property
+    def constant(self) -> str:
+        """What is told of a signal that never changes; '' if it does."""
+        if self._least == self._most:
+            return f"every sample is {self._least:g}"
+        return "no sample is a number" if self._least > self._most else ""
+
+    def watch(self, samples: NDArray) -> NDArray[np.float64]:
+        """Take the next samples (n,), and give those that are numbers."""
+        known = np.asarray(samples, dtype="f8")
+        known = known[np.abs(known) < LARGEST]
+        if len(known):
+            self._least, self._most = min(self._least, float(known.min())), max(self._most, float(known.max()))
+        return known
+
+
+class Fit(Constancy):
     """Compares a signal with what a model was trained on.
 
     Parameters
@@ -91,8 +119,8 @@ class Fit:
     """
 
     def __init__(self, model: Trained, rate: float) -> None:
+        super().__init__()
         self._model, self._rate, self.samples = model, rate, 0
-        self._least, self._most = math.inf, -math.inf
         self._block = min(LARGEST_BLOCK, math.ceil(2 * model.seconds * rate))
         self._held: list[NDArray] = []
         self._count = 0  # samples held
@@ -100,20 +128,10 @@ class Fit:
         self._sums, self._blocks = np.zeros(3), 0  # power, power besides the tones, offset
         self._said: set[str] = set()
 
-    @property
-    def constant(self) -> str:
-        """What is told of a signal that never changes; '' if it does."""
-        if self._least == self._most:
-            return f"every sample is {self._least:g}"
-        return "no sample is a number" if self._least > self._most else ""
-
     def push(self, samples: NDArray) -> list[str]:
         """Take the next samples (n,); what is to be said of the first blocks once they are there, a line for each."""
         self.samples += len(samples)
-        known = np.asarray(samples, dtype="f8")
-        known = known[np.abs(known) < LARGEST]
-        if len(known):
-            self._least, self._most = min(self._least, float(known.min())), max(self._most, float(known.max()))
+        known = self.watch(samples)
         self._held.append(known)
         self._count += len(known)
         before = self._blocks

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import signal
 
 from tonesift.errors import InputError
-from tonesift.streaming.tonefilter import Gaps, ToneFilter, as_samples
+from tonesift.streaming.gaps import Gaps, as_samples
+from tonesift.streaming.tonefilter import ToneFilter
 
 LARGEST_TERM = 10_000  # of the ratio of two rates; the filter has 20 times as many taps
 
@@ -74,7 +75,7 @@ class ResampledFilter:
     rate : float
         Hz, of the samples that will come.
     gaps : {'refuse', 'zero', 'hold'}
-        See `tonefilter.Gaps`: gaps are filled before resampling would spread them.
+        See `gaps.Gaps`: gaps are filled before resampling would spread them.
 
     Attributes
     ----------

@@ -19,81 +19,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
 
-from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.learning.batches import scaled
 from tonesift.metadata import Metadata
 from tonesift.networks import model as models
 from tonesift.networks.base import Stepper, with_bias
 from tonesift.networks.model import Model, Network
+from tonesift.streaming import states
+from tonesift.streaming.gaps import LARGEST, Gaps, as_samples
 
 # What a state depends on beside the weights.
 DEPENDS = {"sampling_rate", "frequencies", "center", "scale", "window_samples", "model"}
 STATE = ("model", "tones", "waiting", "position", "samples", "last", "gaps_filled")  # and memory_0, memory_1, ...
-GAPS = ("refuse", "zero", "hold")
-LARGEST = 1e30  # beyond it float32 arithmetic overflows, and the state would never recover
-
-
-class Gaps:
-    """What is done about samples that are no numbers to compute with: NaN, infinite or beyond 1e30.
-
-    Parameters
-    ----------
-    how : {'refuse', 'zero', 'hold'}
-        'refuse' raises; 'zero' puts 0 in their place; 'hold' the last good sample before them, 0 if there was none.
-
-    Attributes
-    ----------
-    filled : int
-        Samples replaced so far.
-    last : float
-        The last good sample.
-    """
-
-    def __init__(self, how: str) -> None:
-        if how not in GAPS:
-            raise InputError(f"gaps: got {how!r}, but it is one of {', '.join(GAPS)}")
-        self.how, self.filled, self.last = how, 0, 0.0
-
-    def fill(self, samples: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        """Samples (n,) with every gap filled; `first` is the number of the first one in the stream, from 0."""
-        good = np.abs(samples) <= LARGEST
-        if not good.all():
-            samples = self._filled(samples, good, first)
-        if len(samples):
-            self.last = float(samples[-1])
-        return samples
-
-    def _filled(self, samples: NDArray[np.float32], good: NDArray[np.bool_], first: int) -> NDArray[np.float32]:
-        if self.how == "refuse":
-            at = int(np.argmin(good))
-            raise InputError(
-                f"sample {first + at} of the stream (counted from 0) is {samples[at]}, but every sample must be finite "
-                f"and within +-{LARGEST:g}: mend the signal, or have gaps filled (zero or hold)"
-            )
-        self.filled += int(np.count_nonzero(~good))
-        if self.how == "zero":
-            return np.where(good, samples, np.float32(0))
-        known = np.concatenate([np.array([self.last], dtype="f4"), samples])
-        latest = np.maximum.accumulate(np.where(good, np.arange(1, len(known)), 0))
-        return known[latest]
-
-
-def as_samples(values: ArrayLike) -> NDArray[np.float32]:
-    """Samples (n,) as float32; what does not fit becomes infinite.
-
-    Raises
-    ------
-    InputError
-        If they are not one-dimensional or no real numbers.
-    """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"samples: got shape {array.shape}, but a stream is one-dimensional, shape (n,): push one row")
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"samples: got {array.dtype}, but they must be real numbers (float or integer)")
-    with np.errstate(over="ignore"):
-        return array.astype("f4", copy=False)
 
 
 class NetworkStepper:
@@ -244,6 +181,10 @@ class ToneFilter:
         self._waiting = np.zeros(0, dtype="f4")
         self._network.reset()
 
+    def given(self, more: int) -> int:
+        """Samples of the tones that come out when so many more are pushed, and the stream is not finished."""
+        return (self.waiting + more) // self.hop * self.hop
+
     def push(self, samples: ArrayLike) -> NDArray[np.float32]:
         """Take the next samples of the stream and give the tones that can be known by now.
 
@@ -309,8 +250,7 @@ class ToneFilter:
 
     def save(self, path: str | Path) -> None:
         """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
-        with replacing(path) as aside, aside.open("wb") as file:
-            np.savez(file, **self.state())
+        states.write(path, self.state())
 
     def restore(self, path: str | Path) -> None:
         """Go on from a file that `save` wrote.
@@ -320,15 +260,7 @@ class ToneFilter:
         InputError
             If it is missing, damaged, or of another model or other tones; nothing has changed then.
         """
-        remedy = "remove it to begin a new stream"
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file: a state is written by `save`")
-        try:
-            with Path(path).open("rb") as content, np.load(content, allow_pickle=False) as file:
-                state = {name: file[name] for name in file.files}
-        except Exception as error:  # whatever a spoilt archive makes NumPy raise
-            raise InputError(f"{path}: not a whole state of a filter: {remedy}") from error
-        self.set_state(state, str(path))
+        self.set_state(states.read(path), str(path))
 
     def _check_state(self, state: dict[str, NDArray], name: str) -> None:
         if not set(STATE) <= set(state):

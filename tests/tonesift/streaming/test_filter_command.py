@@ -131,7 +131,7 @@ def test_gaps(place):
         ("in.npy", "out.mp3", (), ".mp3 is read, not written: write one of .csv, .wav"),
         ("in.npy", "out.pdf", (), "suffix is '.pdf'"),
         ("in.npy", "out.npy", ("--tone", "4"), "--tone 4: tones are different numbers from 1 to 3"),
-        ("in.npy", "out.npy", ("--rate", "-1"), "--rate -1: a sampling rate is a number of Hz from 0.001"),
+        ("in.npy", "out.npy", ("--rate", "-1"), "--rate -1: a sampling rate is a number of Hz from 1e-09"),
         ("in.npy", "out.npy", ("--rate", "500", "--resample", "--state", "out.npz"), "not together with --resample"),
         (
             "in.npy",
@@ -139,7 +139,7 @@ def test_gaps(place):
             (),
             "it does not tell its sampling rate: say it, such as --rate 1000 if it is the model's",
         ),
-        ("in.npy", "out.npy", ("--rate", "5e-324"), "a sampling rate is a number of Hz from 0.001 to 1e+09"),
+        ("in.npy", "out.npy", ("--rate", "5e-324"), "a sampling rate is a number of Hz from 1e-09 to 1e+09"),
         ("empty.csv", "out.npy", RATE, "it holds no samples"),
         ("short.csv", "out.wav", RATE, "it holds 3 samples, but the model reads 10 at a time"),
     ],

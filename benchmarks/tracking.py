@@ -1,0 +1,182 @@
+"""The filters for named tones under conditions that recordings bring, and what a sample costs them.
+
+    python -m benchmarks.tracking speed
+    python -m benchmarks.tracking table [CONDITION ...] [--draws 5]
+
+Each draw is 64 recordings of 10 s at 1000 Hz, tones 1, 3, 5, 7 Hz (or four drawn at random), amplitudes U(0.5, 2),
+mixture = mean of the tones + noise of 0.1. Figures are R² over all tones and recordings after the first second.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import machine
+from tonesift.estimators.tracking.settings import Settings
+from tonesift.estimators.tracking.tracker import Tracker
+
+RATE, FREQUENCIES, SECONDS = 1000.0, (1.0, 3.0, 5.0, 7.0), 10.0
+RECORDINGS, FIRST_SEED = 64, 100  # settings were tuned on seeds below
+Array = NDArray[np.float64]
+
+
+class Drawn(NamedTuple):
+    """A recording: samples (N,), NaN where it is missing one; its tones (K, N) as heard; their frequencies; limits."""
+
+    samples: Array
+    tones: Array
+    frequencies: tuple[float, ...]
+    clip: tuple[float, float] = (-np.inf, np.inf)
+
+
+class Condition(NamedTuple):
+    """What a recording is made with; None or 0 where it is not there."""
+
+    noise: float = 0.1
+    drift: float = 0.0
+    wander: float = 0.0
+    heavy: tuple[float, float] | None = None
+    outliers: bool = False
+    coloured: tuple[float, float] | None = None
+    missing: float = 0.0
+    clip: tuple[float, float] | None = None
+    dwell: float = 0.0
+    random_tones: bool = False
+
+
+CONDITIONS = {
+    "clean": Condition(),
+    "drift": Condition(drift=0.02),
+    "wander": Condition(wander=1.0),
+    "heavy": Condition(noise=0.0, heavy=(0.03, 0.4)),
+    "outliers": Condition(noise=0.05, outliers=True),
+    "coloured": Condition(coloured=(0.05, 0.3)),
+    "gaps": Condition(missing=0.5),
+    "clip": Condition(clip=(0.1, 0.4)),
+    "switching": Condition(dwell=1.0),
+    "everything": Condition(0.0, 0.01, 0.5, (0.02, 0.2), False, (0.02, 0.1), 0.2, (0.4, 1.0), 3.0),
+}
+CONDITIONS["switching, random sets"] = CONDITIONS["switching"]._replace(random_tones=True)
+CONDITIONS["everything, random sets"] = CONDITIONS["everything"]._replace(random_tones=True)
+
+
+def log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform."""
+    return float(np.exp(generator.uniform(np.log(low), np.log(high))))
+
+
+def ornstein_uhlenbeck(generator: np.random.Generator, shape: tuple[int, int], std: float, seconds: float) -> Array:
+    """Processes (K, N) that return to 0, stationary from the first sample on."""
+    kept = np.exp(-1 / (seconds * RATE))
+    steps = std * np.sqrt(1 - kept**2) * generator.standard_normal(shape)
+    steps[:, 0] = std * generator.standard_normal(shape[0])
+    for number in range(1, shape[1]):
+        steps[:, number] += kept * steps[:, number - 1]
+    return steps
+
+
+def pieces(generator: np.random.Generator, samples: int, share: float, low: float, high: float) -> NDArray[np.bool_]:
+    """Where pieces of `low` to `high` seconds lie, that share of the time."""
+    inside = np.zeros(samples, dtype=bool)
+    while inside.mean() < share:
+        begin = int(generator.integers(samples))
+        inside[begin : begin + int(RATE * generator.uniform(low, high))] = True
+    return inside
+
+
+def random_set(generator: np.random.Generator) -> tuple[float, ...]:
+    """Four tones, log-uniform in 0.7 to 60 Hz, at least 1.5 Hz apart."""
+    while True:
+        tones = np.sort([log_uniform(generator, 0.7, 60.0) for _ in range(4)])
+        if np.diff(tones).min() >= 1.5:
+            return tuple(float(tone) for tone in tones)
+
+
+def amplitudes(generator: np.random.Generator, samples: int, dwell: float) -> tuple[Array, Array]:
+    """Amplitude and phase (N,) of a tone, which is on and off in turns where a mean dwell in seconds is given."""
+    if not dwell:
+        return np.full(samples, generator.uniform(0.5, 2.0)), np.full(samples, generator.uniform(0, 2 * np.pi))
+    amplitude, phase = np.zeros(samples), np.zeros(samples)
+    begin, on = 0, bool(generator.random() < 0.5)
+    while begin < samples:
+        end = begin + max(1, int(RATE * generator.exponential(dwell)))
+        amplitude[begin:end] = generator.uniform(0.5, 2.0) if on else 0.0
+        phase[begin:end] = generator.uniform(0, 2 * np.pi)
+        begin, on = end, not on
+    return amplitude, phase
+
+
+def heavy_noise(generator: np.random.Generator, samples: int, low: float, high: float) -> Array:
+    """Student t noise of 1.5 degrees of freedom, with bursts of ten times the scale."""
+    noise = log_uniform(generator, low, high) * generator.standard_t(1.5, samples)
+    noise[pieces(generator, samples, 0.08, 0.02, 0.15)] *= 10
+    return noise
+
+
+def coloured_noise(generator: np.random.Generator, samples: int, low: float, high: float) -> Array:
+    """Background whose power falls with the frequency to the power of 0.8 to 2."""
+    spectrum = np.fft.rfft(generator.standard_normal(samples))
+    exponent = generator.uniform(0.8, 2.0)
+    spectrum[1:] *= np.arange(1, len(spectrum)) ** (-exponent / 2)
+    spectrum[0] = 0
+    noise = np.fft.irfft(spectrum, samples)
+    return log_uniform(generator, low, high) * noise / noise.std()
+
+
+def draw(condition: Condition, generator: np.random.Generator, seconds: float = SECONDS) -> Drawn:
+    """One recording."""
+    samples = round(seconds * RATE)
+    frequencies = random_set(generator) if condition.random_tones else FREQUENCIES
+    count, times = len(frequencies), np.arange(samples) / RATE
+    amplitude, phase = (
+        np.stack(both)
+        for both in zip(*(amplitudes(generator, samples, condition.dwell) for _ in frequencies), strict=True)
+    )
+    if condition.wander:
+        amplitude = amplitude * np.exp(ornstein_uhlenbeck(generator, (count, samples), 0.3 * condition.wander, 0.5))
+        steps = generator.standard_normal((count, samples)) * 0.5 * condition.wander / np.sqrt(RATE)
+        phase = phase + np.cumsum(steps, axis=1)
+    if condition.drift:
+        offset = ornstein_uhlenbeck(generator, (count, samples), condition.drift, 1.0)
+        phase = phase + 2 * np.pi * np.array(frequencies)[:, None] * np.cumsum(offset, axis=1) / RATE
+    tones = amplitude * np.sin(2 * np.pi * np.outer(frequencies, times) + phase) / count
+    mixture = tones.sum(axis=0) + condition.noise * generator.standard_normal(samples)
+    if condition.heavy:
+        mixture += heavy_noise(generator, samples, *condition.heavy)
+    if condition.coloured:
+        mixture += coloured_noise(generator, samples, *condition.coloured)
+    if condition.outliers:
+        spoilt = generator.random(samples) < 0.1
+        mixture[spoilt] = 2 * generator.standard_normal(int(spoilt.sum()))
+    clip = (-np.inf, np.inf)
+    if condition.clip:
+        level = generator.uniform(*condition.clip)
+        clip = (-level, level)
+        mixture = np.clip(mixture, *clip)
+    if condition.missing:
+        mixture[pieces(generator, samples, condition.missing, 0.02, 0.5)] = np.nan
+    return Drawn(mixture, tones, frequencies, clip)
+
+
+def recordings(name: str, seed: int, count: int = RECORDINGS, seconds: float = SECONDS) -> list[Drawn]:
+    """The recordings of a condition."""
+    generator = np.random.default_rng([seed, list(CONDITIONS).index(name)])
+    return [draw(CONDITIONS[name], generator, seconds) for _ in range(count)]
+
+
+def r2(drawn: list[Drawn], estimates: list[Array], after: float = 1.0) -> float:
+    """R² over all tones and recordings from so many seconds on."""
+    begin = round(after * RATE)
+    left = sum(np.sum((one.tones - found)[:, begin:] ** 2) for one, found in zip(drawn, estimates, strict=True))
+    return 1 - left / sum(np.sum(one.tones[:, begin:] ** 2) for one in drawn)
+
+
+def estimates(drawn: list[Drawn], settings: Settings) -> list[Array]:
+    """What a filter with these settings makes of them, told where the recorder clips."""
+    return [Tracker(one.frequencies, RATE, replace(settings, clip=one.clip)).push(one.samples).tones for one in drawn]

@@ -1,0 +1,119 @@
+"""Which filter is chosen for signals whose making is known, and what is learnt of them."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from tonesift.errors import InputError
+from tonesift.estimators.tracking import choice
+
+RATE, FREQUENCIES = 200.0, (3.0, 7.0)
+
+
+def tones(samples=1600, seed=0, offset=None, amplitude=1.0):
+    """Tones (K, N); their frequencies are off by the share `offset` (N,)."""
+    phase = np.random.default_rng(seed).uniform(0, 2 * np.pi, (2, 1))
+    turns = np.cumsum(np.ones(samples) if offset is None else 1 + offset)
+    return amplitude * np.sin(2 * np.pi * np.outer(FREQUENCIES, turns) / RATE + phase)
+
+
+def white(samples=1600, seed=1):
+    return np.random.default_rng(seed).standard_normal(samples)
+
+
+def chosen(samples, method="auto", clip=None):
+    return choice.choose(samples, FREQUENCIES, RATE, method, clip)
+
+
+def test_steady_tones_get_a_filter_for_steady_tones():
+    true = tones()
+    found = chosen(true.sum(axis=0) + 0.2 * white())
+    assert found.candidate.method == "kalman"
+    assert found.gains["kalman"] > 0
+    assert np.mean((found.tones - true)[:, 800:] ** 2) < 1e-3
+
+
+def test_frequencies_that_are_off_get_the_extended_filter():
+    true = tones(offset=np.linspace(-0.02, 0.03, 1600))
+    found = chosen(true.sum(axis=0) + 0.2 * white())
+    assert found.candidate.method.startswith("extended")
+    assert np.mean((found.tones - true)[:, 800:] ** 2) < 5e-3
+    plain = chosen(true.sum(axis=0) + 0.2 * white(), "kalman")
+    assert np.mean((plain.tones - true)[:, 800:] ** 2) > 0.01
+
+
+def test_outliers_get_student_noise():
+    samples = tones().sum(axis=0) + 0.1 * white()
+    samples[::9] += 5 * white(len(samples[::9]), 2)
+    assert "student" in chosen(samples).candidate.method
+
+
+def test_a_background_that_can_be_foreseen_gets_whitened_or_states():
+    background = signal.lfilter([1], [1, -1.8, 0.9], 0.1 * white())
+    found = chosen(tones(amplitude=0.3).sum(axis=0) + background)
+    assert found.candidate.method.split("-")[-1] in ("whitened", "background")
+    assert sum(share > 0.1 for share in found.gains.values()) >= 1
+
+
+def test_an_autoregressive_background_is_learnt():
+    background = signal.lfilter([1], [1, -0.9, 0.5], white(50_000))
+    background[[7, 800]] = np.nan
+    found = choice.whitening(background, 2)
+    assert found == pytest.approx((0.9, -0.5), abs=0.02)
+    assert choice.whitening(np.zeros(100)) == ()
+
+
+def test_limits_are_found_where_samples_stand_at_them():
+    samples = np.clip(tones().sum(axis=0), -0.8, 1.1)
+    facts = choice.learnt(samples, FREQUENCIES, RATE, None)
+    assert facts.clip == (-0.8, 1.1)
+    assert facts.clipped == pytest.approx(np.mean((samples == -0.8) | (samples == 1.1)))
+    assert choice.learnt(tones().sum(axis=0) + 0.01 * white(), FREQUENCIES, RATE, None).clip == (-math.inf, math.inf)
+    assert choice.clipping(np.zeros(50)) == (-math.inf, math.inf)  # a constant stands at no limit
+    assert choice.learnt(samples, FREQUENCIES, RATE, (-9.0, 9.0)).clip == (-9.0, 9.0)
+
+
+def test_what_is_learnt_of_a_stretch():
+    samples = 5 + tones().sum(axis=0) + 0.2 * white()
+    samples[:400] = np.nan
+    facts = choice.learnt(samples, FREQUENCIES, RATE, None)
+    assert facts.missing == 0.25
+    assert facts.offset == pytest.approx(5, abs=0.1)
+    assert facts.noise_std == pytest.approx(0.2, rel=0.1)
+    assert facts.level == pytest.approx(1.0, rel=0.3)  # two tones of power 1/2
+
+
+def test_an_offset_is_no_part_of_a_tone():
+    true = tones()
+    found = chosen(1000 + true.sum(axis=0) + 0.2 * white())
+    assert np.mean((found.tones - true)[:, 800:] ** 2) < 2e-3
+
+
+def test_a_name_says_what_is_left_open():
+    for method in ("student", "extended-student", "student-extended", "whitened", "fading-background"):
+        found = chosen(tones(400).sum(axis=0) + 0.2 * white(400), method)
+        words = set(found.candidate.method.split("-"))
+        assert set(method.split("-")) <= words <= {*method.split("-"), "kalman"}
+
+
+@pytest.mark.parametrize(
+    "method", ["", "kalmann", "kalman-kalman", "kalman-extended", "background-whitened", "auto-kalman"]
+)
+def test_a_name_that_is_none_is_refused(method):
+    with pytest.raises(InputError, match=f"method: got '{method}', but it is auto, or one of kalman, wander"):
+        choice.parts(method)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(300), np.full(300, np.nan), np.full(300, 7.0), np.array([1.0])])
+def test_a_stretch_that_shows_nothing_is_borne(samples):
+    found = chosen(samples)
+    assert found.tones.shape == (2, len(samples))
+    assert np.isfinite(found.tones).all()
+
+
+def test_a_sample_at_a_limit_is_missed_by_what_was_expected_short_of_it():
+    tracked = choice.Tracked(np.zeros((1, 4)), np.array([0.5, -0.5, 0.25, np.nan]), np.ones(4))
+    settings = choice.Settings(1.0, 1.0, clip=(-2.0, 1.0))
+    assert choice.missed(tracked, np.array([1.0, 1.0, 0.0, np.nan]), settings) == pytest.approx((0.5 + 0 + 0.25) / 3)

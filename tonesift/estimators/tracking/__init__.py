@@ -1,0 +1,1 @@
+"""Kalman filters that follow named tones sample by sample, and need no training: drift, outliers, gaps, clipping."""
