@@ -302,7 +302,7 @@ def main() -> None:
     with Path(sys.argv[1] if len(sys.argv) > 1 else "docs/phasors.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows([[f"{one:.4g}" if isinstance(one, float) else one for one in row] for row in rows])
+        writer.writerows([[f"{one:.6g}" if isinstance(one, float) else one for one in row] for row in rows])
     print(table(rows), f"\n{machine.describe()}")
 
 

@@ -1,9 +1,12 @@
 """Hourly sea level at Honolulu: nine months heard, three predicted, by the named-tones filter, least squares and UTide.
 
-python -m benchmarks.tides HOURLY.csv    # half a minute; UTide's row needs `pip install utide==0.4.0`
+python -m benchmarks.tides    # half a minute; UTide's row needs `pip install utide==0.4.0`
 
-The file has a day since 1700-01-01 and the sea level in mm in each row. The error is the standard deviation of what
-is left from October on: the mean sea level, which no tide tells, is taken out.
+Each row of honolulu-2010.csv has a day since 1700-01-01 and the sea level in mm. The error is the standard deviation of
+what is left from October on: the mean sea level, which no tide tells, is taken out.
+
+Data: Caldwell, P. C., M. A. Merrifield, P. R. Thompson (2015), Sea level measured by tide gauges from global oceans -
+the Joint Archive for Sea Level holdings (NCEI Accession 0019568), doi:10.7289/V5V40S7W.
 """
 
 import sys
@@ -68,7 +71,7 @@ METHODS: dict[str, tuple[Callable[..., Array], list[str]]] = {
 
 def main() -> None:
     """Print a row for each method."""
-    days, level = np.loadtxt(Path(sys.argv[1]), delimiter=",", unpack=True)
+    days, level = np.loadtxt(Path(__file__).with_name("honolulu-2010.csv"), delimiter=",", unpack=True)
     level /= 10  # cm
     heard = days - days[0] < HEARD
     print("| method | error, cm | R² |\n|---|---|---|")

@@ -1,11 +1,15 @@
 """The tests of a phasor measurement unit: what is measured of a known filter is what its response says."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks import phasors
 from benchmarks.phasors import F0, RATE
 
+DOCS = Path(__file__).parents[2] / "docs"
 WINDOW = np.hanning(43)[1:-1]
 WINDOW = WINDOW / WINDOW.sum()
 
@@ -59,3 +63,14 @@ def test_taylor_fourier_is_exact_for_a_tone_off_its_nominal_frequency():
     true = next(iter(phasors.frequencies()))
     first, second, third = phasors.worst(phasors.taylor_fourier(true.samples), true)
     assert (first < 1e-6, second < 1e-6, third < 1e-4) == (True, True, True)
+
+
+def test_the_table_in_the_documents_is_the_committed_file():
+    page = (DOCS / "yardsticks.md").read_text(encoding="utf-8")
+    with (DOCS / "phasors.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["group"] for row in rows} == set(phasors.GROUPS)
+    for row in rows:
+        first = float(row["first"])
+        shown = f"{1000 * first:.0f} ms" if row["group"] == "step" else f"{first:.2f} %"
+        assert (f"| **{shown}** |" if row["passes"] == "True" else f"| {shown} |") in page, row

@@ -1,5 +1,7 @@
 """Tides: the constituents' speeds against astronomy, and the filter beside a fit where both can be exact."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,11 @@ def test_a_tide_without_weather_is_predicted():
     for method in (tides.tracked, tides.least_squares):
         left = (level - method(hours / 24, level, heard, names))[~heard]
         assert left.std() < 0.1, method
+
+
+def test_the_table_in_the_documents_is_what_comes_out(capsys):
+    tides.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if "constituents" in line and "UTide" not in line]
+    page = (Path(__file__).parents[2] / "docs" / "yardsticks.md").read_text(encoding="utf-8")
+    assert len(rows) == 4
+    assert [row for row in rows if row not in page] == []
