@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 # Settings tuned for a condition: by Nelder and Mead's method on 16 recordings of 8 s, of seed 1; told where it clips.
 PLAIN = Settings(amplitude=0.331, noise_std=0.1)  # E[A^2] = 1.75, and a mixture is the mean of four tones
-ROBUST = replace(PLAIN, degrees=1.5, adapt=0.03)
+ROBUST = replace(PLAIN, noise_std=0.3, degrees=1.5, adapt=0.03)
 WANDER = replace(PLAIN, noise_std=0.0971, wander=0.275, renewal=0.193)
 SWITCHED = replace(PLAIN, noise_std=0.0668, renewal=0.124, fading=4.36, fading_time=0.0163, memory=4.0)
 CHANGED = replace(PLAIN, renewal=0.185, wander=0.0999, memory=13.0, degrees=10.4, adapt=0.0338)
@@ -39,8 +39,8 @@ TUNED = {
         "extended": replace(PLAIN, noise_std=0.147, drift=0.0298, drift_time=3.24, renewal=0.0268, wander=0.00556),
     },
     "wander": {"wander": WANDER},
-    "heavy": {"kalman": replace(PLAIN, adapt=3.0), "student": ROBUST},
-    "outliers": {"kalman": replace(PLAIN, adapt=3.0), "student": replace(PLAIN, degrees=1.87, adapt=1.03)},
+    "heavy": {"kalman": replace(PLAIN, noise_std=1.0), "student": ROBUST},
+    "outliers": {"kalman": replace(PLAIN, noise_std=0.6), "student": replace(ROBUST, degrees=1.87, adapt=1.03)},
     "coloured": {
         "kalman": replace(PLAIN, noise_std=0.828, renewal=0.0237),
         "background": replace(PLAIN, background=COLOURED),

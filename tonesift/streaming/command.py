@@ -87,8 +87,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--state", type=Path, metavar="FILE", help="go on from this state if it exists, and save it at the end")
     add("--force", action="store_true", help="filter a signal that the model cannot know")
     add = command.add_argument_group("without a model: filters that need no training").add_argument
-    add("--tones", metavar="F,F,...", help=f"all tones in the recording, such as 50,100Hz,20ms: {units.WORDS}")
-    add("--method", metavar="NAME", help="kalman, wander, extended or fading, with -student, -background or -whitened")
+    add(
+        "--tones",
+        metavar="F,F,...",
+        help=f"all tones of a recording that is their sum and noise, such as 50,100Hz,20ms: {units.WORDS}",
+    )
+    add(
+        "--method",
+        metavar="NAME",
+        help="kalman, wander, extended or fading, with -student, -background or -whitened (default: auto)",
+    )
     add("--clip", metavar="LOW,HIGH", help="the recorder's lowest and highest value (default: found)")
     add = command.add_argument_group("what is written").add_argument
     add("--tone", type=int, action="append", metavar="N", help="a tone wanted, from 1; may come again (default: all)")

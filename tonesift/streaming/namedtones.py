@@ -276,7 +276,7 @@ class NamedToneFilter:
         if not self.choice:
             return f"method {self._chosen}, from the state" if self._chosen else ""
         choice = self.choice
-        seconds = choice.tones.shape[1] / self.sampling_rate
+        length = shown_time(choice.tones.shape[1] / self.sampling_rate)
         words = choice.candidate.method.split("-")
         shown = [f"{WORDS[word]}{_worth(choice, word)}" for word in words]
         facts = choice.facts
@@ -288,17 +288,26 @@ class NamedToneFilter:
         if facts.missing:
             shown.append(f"{facts.missing:.0%} missing")
         how = "foresees its first" if self.method == "auto" else "as asked, set by its first"
-        return f"method {choice.candidate.method}, {how} {seconds:.3g} s best: {', '.join(shown)}"
+        return f"method {choice.candidate.method}, {how} {length} best: {', '.join(shown)}"
 
     def notes(self) -> list[str]:
         """What is to be said of the recording once it is over."""
         seconds, needed = self.samples / self.sampling_rate, distinct_seconds(self.all_frequencies, least=0.0)
         found = []
         if seconds < needed:
-            found.append(f"the tones take {needed:.3g} s to be told apart, but there are {seconds:.3g} s of it")
+            there = shown_time(seconds)
+            found.append(f"the tones take {shown_time(needed)} to be told apart, but there are {there} of it")
         if self.restarts:
             found.append(f"the filter lost the tones {self.restarts} times, and began anew")
         return found
+
+
+def shown_time(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("d", 86_400.0), ("h", 3600.0), ("s", 1.0)):
+        if seconds >= 3 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def _worth(choice: Choice, word: str) -> str:

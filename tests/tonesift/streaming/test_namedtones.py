@@ -7,7 +7,7 @@ import pytest
 
 from tonesift.errors import InputError
 from tonesift.streaming import units
-from tonesift.streaming.namedtones import NamedToneFilter
+from tonesift.streaming.namedtones import NamedToneFilter, shown_time
 from tonesift.streaming.tonefilter import ToneFilter
 
 RATE, FREQUENCIES = 100.0, (5.0, 12.0)
@@ -167,6 +167,11 @@ def test_a_line_says_which_filter_and_why():
     asked = NamedToneFilter(FREQUENCIES, RATE, "extended-student")
     asked.push(samples)
     assert asked.method_line.startswith("method extended-student, as asked, set by its first 8 s")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.5, "0.5 s"), (8.0, "8 s"), (36_000.0, "10 h"), (864_000.0, "10 d")])
+def test_times_are_shown_in_units_that_suit_them(seconds, shown):
+    assert shown_time(seconds) == shown
 
 
 def test_tones_that_cannot_be_told_apart_yet_are_said():

@@ -194,11 +194,13 @@ def base(facts: Facts, count: int) -> Settings:
 def plain_candidates(facts: Facts, count: int, method: str) -> list[Candidate]:
     """All that have the tones' part and the noise of a method, without its background."""
     dynamics, noise, _ = parts(method)
-    found = []
+    plainest, found = base(facts, count), []
     for motion, kind in itertools.product(dynamics, noise):
         name = "-".join(filter(None, (motion, kind)))
         pairs = itertools.product(DYNAMICS[motion], NOISES[kind])
-        found += [Candidate(name, replace(base(facts, count), **one, **other)) for one, other in pairs]
+        # An outlier among the first samples must not be believed: at first the noise may be as large as all there is.
+        start = replace(plainest, noise_std=plainest.amplitude * math.sqrt(count / 2)) if kind else plainest
+        found += [Candidate(name, replace(start, **one, **other)) for one, other in pairs]
     return found
 
 
