@@ -150,7 +150,7 @@ class NamedToneFilter:
             if self._tracker:
                 found.append(self._tracker.push(piece).tones)
             if len(self._kept) == self._end():
-                found.append(self._decide())
+                found.append(self._decide(hedged=self._round == 0))
         if len(fresh):
             found.append(self._tracker.push(fresh).tones)
         return np.concatenate(found, axis=1)[list(self.tones)].astype("f4")
@@ -161,15 +161,16 @@ class NamedToneFilter:
         self._finished = True
         if self._tracker or not len(self._kept):
             return np.zeros((len(self.tones), 0), dtype="f4")
-        return self._decide()[list(self.tones)].astype("f4")
+        return self._decide(hedged=False)[list(self.tones)].astype("f4")
 
     def _end(self) -> int:
         """How long the stretch is on which the next choice is made."""
         return min(self._first * STRETCHES[self._round], max(LONGEST, self._first))
 
-    def _decide(self) -> NDArray[np.float64]:
+    def _decide(self, hedged: bool) -> NDArray[np.float64]:
         """Choose a filter by all the samples kept; the tones (K, m) of those that waited for that."""
-        choice = choose(self._kept, self.all_frequencies, self.sampling_rate, self.method, self._clip)
+        known = (self._kept, self.all_frequencies, self.sampling_rate, self.method, self._clip)
+        choice = choose(*known, hedged=hedged)
         waited = self._tracker is None
         if (
             choice.facts.level == 0

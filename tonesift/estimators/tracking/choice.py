@@ -248,6 +248,8 @@ def choose(
     rate: float,
     method: str = "auto",
     clip: tuple[float, float] | None = None,
+    *,
+    hedged: bool = False,
 ) -> Choice:
     """The candidate of a method that foresees a stretch (n,) best; NaN where a sample is missing.
 
@@ -263,15 +265,30 @@ def choose(
         'auto', or what the filter is to be made of.
     clip : (float, float), optional
         Lowest and highest value of the recorder; found without it.
+    hedged : bool
+        Whether tones that have not changed yet may still do so.
     """
     facts = learnt(samples, frequencies, rate, clip)
-    plain = [tried(one, samples, frequencies, rate, facts) for one in plain_candidates(facts, len(frequencies), method)]
+    allowed = [one for one in plain_candidates(facts, len(frequencies), method) if _sensible(one, method, hedged)]
+    plain = [tried(one, samples, frequencies, rate, facts) for one in allowed]
     kinds = parts(method)[2]
     found = list(plain) if "" in kinds else []
     for candidate in itertools.chain(*(_with_background(plain, kind, samples) for kind in kinds if kind)):
-        found.append(tried(candidate, samples, frequencies, rate, facts))
+        if _sensible(candidate, method, hedged):
+            found.append(tried(candidate, samples, frequencies, rate, facts))
     best = min(found or plain, key=_judged)
     return best._replace(gains=_gains(best, found))
+
+
+def _sensible(candidate: Candidate, method: str, hedged: bool) -> bool:
+    """Whether a candidate is worth trying.
+
+    Surprises are measured against Gaussian noise: with any other noise or background the fading filter took bursts for
+    tones, and was chosen where others knew the tones better. A filter for tones that never change does not find back.
+    """
+    if method == "auto" and candidate.method.startswith("fading-"):
+        return False
+    return not (hedged and candidate.settings.renewal == 0)
 
 
 def _judged(choice: Choice) -> float:
