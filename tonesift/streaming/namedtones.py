@@ -3,9 +3,9 @@
     tone_filter = NamedToneFilter([50.0, 100.0, 150.0], 1000.0)
     tones = tone_filter.push(samples)  # (K, n), as they are in the recording: their sum is its mains hum
 
-The first stretch is held back until it is long enough to tell the tones apart. Then a filter is chosen by what the
-stretch shows (`choice`), and every sample is answered as it comes; four and sixteen times as far on the choice is made
-again, with all the samples so far. Nothing that comes out depends on how the stream was cut into pieces.
+The first stretch is held back until it is twice as long as the tones take to be told apart. Then a filter is chosen by
+what the stretch shows (`choice`), and every sample is answered as it comes. At twice and eight times that length the
+choice is made again, with all the samples so far. Nothing that comes out depends on how the stream was cut into pieces.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ from tonesift.streaming.gaps import GAPS, Gaps, as_samples
 
 WAYS = (*GAPS, "predict")  # with gaps
 MOST_TONES = 64
-AGAIN, ROUNDS = 4, 3  # times as far until the choice is made again, and how often it is made
+STRETCHES = (1, 2, 8)  # where the choice is made, and made again, in first stretches
+ROUNDS = len(STRETCHES)
 LONGEST = 32_768  # samples that a choice is made on at most
 OWN = ("filter", "tones", "samples", "last", "gaps_filled", "round", "kept", "method", "settings")
 WORDS = {
@@ -91,7 +92,7 @@ class NamedToneFilter:
         self.sampling_rate, self.method, self._clip, self._how = float(sampling_rate), method, clip, gaps
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
         self.frequencies = tuple(self.all_frequencies[tone] for tone in self.tones)
-        stretch = math.ceil(distinct_seconds(self.all_frequencies) * self.sampling_rate)
+        stretch = math.ceil(2 * distinct_seconds(self.all_frequencies) * self.sampling_rate)
         self._first = min(max(stretch, 8 * len(self.all_frequencies)), LONGEST)
         known = [self.all_frequencies, self.sampling_rate, method, clip]
         self.fingerprint = hashlib.md5(json.dumps(known).encode(), usedforsecurity=False).hexdigest()[:12]
@@ -149,7 +150,7 @@ class NamedToneFilter:
             if self._tracker:
                 found.append(self._tracker.push(piece).tones)
             if len(self._kept) == self._end():
-                found.append(self._decide())
+                found.append(self._decide(hedged=self._round == 0))
         if len(fresh):
             found.append(self._tracker.push(fresh).tones)
         return np.concatenate(found, axis=1)[list(self.tones)].astype("f4")
@@ -160,15 +161,16 @@ class NamedToneFilter:
         self._finished = True
         if self._tracker or not len(self._kept):
             return np.zeros((len(self.tones), 0), dtype="f4")
-        return self._decide()[list(self.tones)].astype("f4")
+        return self._decide(hedged=False)[list(self.tones)].astype("f4")
 
     def _end(self) -> int:
         """How long the stretch is on which the next choice is made."""
-        return min(self._first * AGAIN**self._round, max(LONGEST, self._first))
+        return min(self._first * STRETCHES[self._round], max(LONGEST, self._first))
 
-    def _decide(self) -> NDArray[np.float64]:
+    def _decide(self, hedged: bool) -> NDArray[np.float64]:
         """Choose a filter by all the samples kept; the tones (K, m) of those that waited for that."""
-        choice = choose(self._kept, self.all_frequencies, self.sampling_rate, self.method, self._clip)
+        known = (self._kept, self.all_frequencies, self.sampling_rate, self.method, self._clip)
+        choice = choose(*known, hedged=hedged)
         waited = self._tracker is None
         if (
             choice.facts.level == 0
@@ -252,7 +254,7 @@ class NamedToneFilter:
         right = kept.ndim == 1 and kept.dtype == np.float64 and last.shape == () and last.dtype.kind == "f"
         if not (right and np.isfinite(last) and 0 <= filled <= samples and 0 <= rounds <= ROUNDS):
             raise damaged
-        if len(kept) > min(samples, self._first * AGAIN**rounds) or np.isinf(kept).any():
+        if len(kept) > min(samples, self._first * STRETCHES[-1]) or np.isinf(kept).any():
             raise damaged
         found = {key.removeprefix("tracker_"): value for key, value in state.items() if key not in OWN}
         if not found and str(state["settings"]) == "" and rounds == 0:

@@ -53,6 +53,7 @@ BACKGROUNDS = ("", "background", "whitened")
 SLOW = (0.1, 1.0, 10.0)  # time constants of the background's states in periods
 STANDING = 1e4  # time constant in periods of what the samples stand at
 LEAST_OFFSET = 0.1  # of their level, that is taken for more than chance
+FAR_MORE = 1.5  # of what the most pliable filter leaves: tones were missed
 LEAST_GAIN = 1e-3  # share of the error that every further part of a filter must take away
 # Of each, beside what the filter leaves without: steady tones leave all of a background. Those that change take some of
 # it, and what they leave holds tones that they have missed; there, what the most pliable filter leaves is the measure.
@@ -143,8 +144,9 @@ def clipping(known: Array) -> tuple[float, float]:
 
 
 def _spread(values: Array) -> float:
-    """Standard deviation of Gaussian numbers of this median absolute size."""
-    return float(np.median(np.abs(values))) / 0.6745
+    """Standard deviation of Gaussian numbers of this median absolute size; NaN is left out, and nothing has none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(np.abs(known))) / 0.6745 if len(known) else 0.0
 
 
 def _left(samples: Array, inside: NDArray[np.bool_], frequencies: Sequence[float], rate: float) -> Array:
@@ -164,7 +166,7 @@ def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     if len(left) < 4 * order:
         return ()
     known = np.isfinite(left)
-    cut = 10 * _spread(left[known]) if known.any() else 0.0
+    cut = 10 * _spread(left)
     values = np.where(known, np.clip(np.where(known, left, 0.0), -cut, cut), 0.0)
     pairs = [max(np.count_nonzero(known[lag:] & known[: len(known) - lag]), 1) for lag in range(order + 1)]
     products = np.array([np.sum(values[lag:] * values[: len(values) - lag]) for lag in range(order + 1)])
@@ -240,24 +242,14 @@ def tried(candidate: Candidate, samples: Array, frequencies: Sequence[float], ra
     return Choice(candidate, tracker, tracked.tones, missed(tracked, samples, candidate.settings), facts, {})
 
 
-def with_background(plain: Choice, kind: str, samples: Array, spread: float) -> Candidate | None:
-    """A candidate with a background beside: learnt from what the plain one left, or of this spread."""
-    settings = plain.candidate.settings
-    name = f"{plain.candidate.method}-{kind}"
-    if kind == "whitened":
-        left = samples - plain.tones.sum(axis=0)
-        taps = whitening(left - np.nanmedian(left)) if np.isfinite(left).any() else ()
-        return Candidate(name, replace(settings, whitening=taps)) if taps else None
-    slow = tuple((float(f"{spread:.6g}"), periods) for periods in SLOW)
-    return Candidate(name, replace(settings, background=(*settings.background, *slow)))
-
-
 def choose(
     samples: Array,
     frequencies: Sequence[float],
     rate: float,
     method: str = "auto",
     clip: tuple[float, float] | None = None,
+    *,
+    hedged: bool = False,
 ) -> Choice:
     """The candidate of a method that foresees a stretch (n,) best; NaN where a sample is missing.
 
@@ -273,42 +265,81 @@ def choose(
         'auto', or what the filter is to be made of.
     clip : (float, float), optional
         Lowest and highest value of the recorder; found without it.
+    hedged : bool
+        Whether tones that have not changed yet may still do so.
     """
     facts = learnt(samples, frequencies, rate, clip)
-    plain = [tried(one, samples, frequencies, rate, facts) for one in plain_candidates(facts, len(frequencies), method)]
+    allowed = [one for one in plain_candidates(facts, len(frequencies), method) if _sensible(one, method, hedged)]
+    plain = [tried(one, samples, frequencies, rate, facts) for one in allowed]
     kinds = parts(method)[2]
     found = list(plain) if "" in kinds else []
-    for candidate in itertools.chain(*(_with_backgrounds(plain, kind, samples) for kind in kinds if kind)):
-        found.append(tried(candidate, samples, frequencies, rate, facts))
+    for candidate in itertools.chain(*(_with_background(plain, kind, samples) for kind in kinds if kind)):
+        if _sensible(candidate, method, hedged):
+            found.append(tried(candidate, samples, frequencies, rate, facts))
     best = min(found or plain, key=_judged)
     return best._replace(gains=_gains(best, found))
 
 
+def _sensible(candidate: Candidate, method: str, hedged: bool) -> bool:
+    """Whether a candidate is worth trying.
+
+    Surprises are measured against Gaussian noise: with any other noise or background the fading filter took bursts for
+    tones, and was chosen where others knew the tones better. A filter for tones that never change does not find back.
+    """
+    if method == "auto" and candidate.method.startswith("fading-"):
+        return False
+    return not (hedged and candidate.settings.renewal == 0)
+
+
 def _judged(choice: Choice) -> float:
-    """What candidates are judged by: whatever is added to the tones must bring them closer by a bit."""
+    """What candidates are judged by: whatever is added to steady tones in white noise must come closer by a bit."""
+    added = len({*choice.candidate.method.split("-")} - {"kalman"})
     chance = ORDER / max(choice.tones.shape[1], 1)  # what a prediction fitted to the same samples seems to be worth
-    return choice.missed * (1 + (LEAST_GAIN + chance) * choice.candidate.method.count("-"))
+    return choice.missed * (1 + (LEAST_GAIN + chance) * added)
 
 
-def _with_backgrounds(plain: list[Choice], kind: str, samples: Array) -> list[Candidate]:
-    """The best of each motion of the tones with a background beside, which need not be the best without one."""
+def _with_background(plain: list[Choice], kind: str, samples: Array) -> list[Candidate]:
+    """The best of each motion of the tones with a background beside, which need not be the best without one.
+
+    What a filter leaves holds the tones that it has missed; so a background is learnt from what the most pliable one
+    leaves, which misses least of them. But that one has also taken much of a strong background for tones. So steady
+    tones get states as strong as all that they leave; and they, and those that drift, a whitening of it, unless that is
+    far more.
+    """
     best: dict[str, Choice] = {}
     for choice in sorted(plain, key=lambda choice: -choice.missed):
         best[choice.candidate.method.split("-")[0]] = choice
-    least = min(_left_spread(choice, samples) for choice in plain)
+    lefts = {motion: _left_over(choice, samples) for motion, choice in best.items()}
+    pliable = min((_left_over(choice, samples) for choice in plain), key=_spread)
     made = []
     for motion, choice in best.items():
-        spread = _left_spread(choice, samples) if motion == "kalman" else least
-        strengths = STEADY_STRENGTHS if motion == "kalman" else STRENGTHS
-        for strength in strengths if kind == "background" else (1.0,):
-            made.append(with_background(choice, kind, samples, strength * spread))
-    return [candidate for candidate in made if candidate]
+        settings = choice.candidate.settings
+        if kind == "whitened":
+            near = motion in ("kalman", "extended") and _spread(lefts[motion]) < FAR_MORE * _spread(pliable)
+            changes = _whitened(lefts[motion] if near else pliable)
+        else:
+            changes = _slow(motion, lefts[motion], pliable, settings)
+        for change in changes:
+            made.append(Candidate(f"{choice.candidate.method}-{kind}", replace(settings, **change)))
+    return made
 
 
-def _left_spread(choice: Choice, samples: Array) -> float:
+def _whitened(left: Array) -> list[dict]:
+    taps = whitening(left)
+    return [{"whitening": taps}] if taps else []
+
+
+def _slow(motion: str, own: Array, pliable: Array, settings: Settings) -> list[dict]:
+    """Background states of a few strengths, as changes of settings."""
+    shares, left = (STEADY_STRENGTHS, own) if motion == "kalman" else (STRENGTHS, pliable)
+    stds = [float(f"{share * _spread(left):.6g}") for share in shares]
+    return [{"background": (*settings.background, *((std, periods) for periods in SLOW))} for std in stds]
+
+
+def _left_over(choice: Choice, samples: Array) -> Array:
+    """What a filter leaves of the samples (n,), about its median."""
     left = samples - choice.tones.sum(axis=0)
-    known = left[np.isfinite(left)]
-    return _spread(known) if len(known) else 0.0
+    return left - np.nanmedian(left) if np.isfinite(left).any() else left
 
 
 def _gains(best: Choice, found: list[Choice]) -> dict[str, float]:
