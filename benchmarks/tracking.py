@@ -22,7 +22,7 @@ from tonesift.estimators.tracking.tracker import Tracker
 from tonesift.streaming.namedtones import NamedToneFilter
 
 RATE, FREQUENCIES, SECONDS = 1000.0, (1.0, 3.0, 5.0, 7.0), 10.0
-RECORDINGS, FIRST_SEED = 64, 100  # settings were tuned on seeds below
+RECORDINGS, FIRST_SEED = 64, 1000  # settings and rules were settled on seeds below, 100 to 104 among them
 Array = NDArray[np.float64]
 
 # Settings tuned for a condition: by Nelder and Mead's method on 16 recordings of 8 s, of seed 1; told where it clips.
