@@ -25,7 +25,7 @@ from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracker
 
 F0, RATE, REPORTS = 50.0, 1000.0, 50  # Hz, Hz, per second
-DRAWS = 5
+DRAWS, FIRST_SEED = 5, 1000  # the settings below were chosen on seed 1
 SETTLE, SECONDS, AFTER_CORNER = 1.0, 3.0, 0.1  # s; a report near the beginning of a ramp does not count
 STEP = 2.0037  # s, not on a sample
 NOISE = 0.01
@@ -288,9 +288,10 @@ METHODS: dict[str, Method] = {
 def main() -> None:
     """Measure all, write the table and print what passes."""
     rows = []
+    seeds = range(FIRST_SEED, FIRST_SEED + DRAWS)
     for (label, method), noise in product(METHODS.items(), (0.0, NOISE)):
         found = {
-            group: np.array([measured(method, group, noise, seed) for seed in range(1, 1 + (DRAWS if noise else 1))])
+            group: np.array([measured(method, group, noise, seed) for seed in seeds[: DRAWS if noise else 1]])
             for group in GROUPS
         }
         for group, (_, limits) in GROUPS.items():
