@@ -218,11 +218,7 @@ class NamedToneFilter:
                 f"{name}: the state of filter {state['filter']}, but this one is {self.fingerprint}: go on with the "
                 "same tones, sampling rate and method, or begin a new stream"
             )
-        if state["tones"].tolist() != list(self.tones):
-            raise InputError(
-                f"{name}: the state of tones {state['tones'].tolist()} (from 0), but this filter gives "
-                f"{list(self.tones)}: ask for the same tones, or begin a new stream"
-            )
+        states.check_tones(state["tones"].tolist(), self.tones, name)
         tracker = self._tracker_of(state, name)
         self.reset()
         self._tracker, self._chosen = tracker, str(state["method"])

@@ -1,5 +1,6 @@
 """Where a filter stands, as a file: arrays by name, written whole or not at all."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,12 @@ def read(path: str | Path) -> dict[str, NDArray]:
             return {name: file[name] for name in file.files}
     except Exception as error:  # whatever a spoilt archive makes NumPy raise
         raise InputError(f"{path}: not a whole state of a filter: remove it to begin a new stream") from error
+
+
+def check_tones(theirs: list[int], own: Sequence[int], name: str) -> None:
+    """Refuse a state of other tones, counted from 0, than a filter gives; `name` is what an error calls it."""
+    if theirs != list(own):
+        raise InputError(
+            f"{name}: the state of tones {theirs} (from 0), but this filter gives {list(own)}: ask for the same tones, "
+            "or begin a new stream"
+        )

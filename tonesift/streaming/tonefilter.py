@@ -270,11 +270,7 @@ class ToneFilter:
                 f"{name}: the state of model {state['model']}, but this filter's is {self.fingerprint}: go on with the "
                 f"model it was saved with, or begin a new stream"
             )
-        if state["tones"].tolist() != list(self.tones):
-            raise InputError(
-                f"{name}: the state of tones {state['tones'].tolist()} (from 0), but this filter gives "
-                f"{list(self.tones)}: ask for the same tones, or begin a new stream"
-            )
+        states.check_tones(state["tones"].tolist(), self.tones, name)
         if not self._fits(state):
             raise InputError(f"{name}: a damaged state of this filter: begin a new stream")
 
