@@ -3,11 +3,14 @@
 python -m benchmarks.pruning    # about seven minutes
 """
 
+import contextlib
 import os
+import pty
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -40,17 +43,18 @@ trials: {TRIALS}
 seed: {{seed}}
 jobs: 2
 curves: [loss.tsv]
+fixed: {{{{sleep: {{run}}}}}}  # read by nothing: keeps one search from taking the other's results out of the run-cache
 space:
   x: {{{{low: 0.0, high: 9.0}}}}
 """
 # All that pruning does, but for stopping any: the same trials run with and without it.
-PRUNE = f"prune: {{{{rule: late-median, wait: 0.0, startup: {TRIALS}}}}}\n"
+PRUNE = f"prune: {{{{rule: late-median, wait: 0.0, curve: loss.tsv, startup: {TRIALS}}}}}\n"
 
 
 def begun(path: Path, name: str, seed: int, more: str = "") -> subprocess.Popen:
     """A search that runs."""
     study = path / f"{name}.yaml"
-    study.write_text((STUDY + more).format(seed=seed), encoding="utf-8")
+    study.write_text((STUDY + more).format(seed=seed, run=float(bool(more))), encoding="utf-8")
     command = [sys.executable, "-c", SWEEPS, str(ROOT), "run", str(study), "--no-report"]
     return subprocess.Popen(command, cwd=path, env=environment(path / "times"), stdout=subprocess.DEVNULL)
 
@@ -81,21 +85,33 @@ def pruning(path: Path) -> None:
     )
 
 
+def drain(master: int) -> None:
+    """Read what is drawn on a terminal until nobody draws any more."""
+    with contextlib.suppress(OSError):
+        while os.read(master, 65536):
+            pass
+
+
 def watching(path: Path) -> None:
-    """The processor time of `watch` beside a search, once it has started."""
+    """The processor time of `watch` on a terminal beside a search, once it has started."""
     search = begun(path, "watched", 50)
     time.sleep(10)
     command = [sys.executable, "-c", SWEEPS, str(ROOT), "watch", "watched.yaml"]
-    watch = subprocess.Popen(command, cwd=path, env=environment(path / "times"), stdout=subprocess.DEVNULL)
+    master, terminal = pty.openpty()
+    watch = subprocess.Popen(command, cwd=path, env=environment(path / "times"), stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    threading.Thread(target=drain, args=(master,), daemon=True).start()
     time.sleep(5)
     process = psutil.Process(watch.pid)
     before, begin = process.cpu_times(), time.perf_counter()
     time.sleep(20)
+    if watch.poll() is not None:
+        raise SystemExit(f"watch ended by itself, with status {watch.returncode}")
     after, seconds = process.cpu_times(), time.perf_counter() - begin
     whole(search)
     watch.wait()
     used = after.user + after.system - before.user - before.system
-    print(f"watch: {100 * used / seconds:.1f} % of a core (wanted: below 2)")
+    print(f"watch: {100 * used / seconds:.2f} % of a core (wanted: below 2)")
 
 
 def replaying(trials: int = 1000, points: int = 20, orders: int = 100) -> None:
