@@ -223,9 +223,6 @@ class Train(Section):
     shortest: Annotated[float, Field(gt=0, le=1)] = _field(
         "share of prepare.sequence_length from which each batch's length is drawn; 1: always the whole", (0.25, 1)
     )
-    any_start: bool = _field(
-        "windows begin anywhere in the training part instead of every step_size samples; streams always do"
-    )
     optimizer: Literal["adam", "adamw", "sgd"] = _field("adam, adamw, or sgd with momentum")
     learning_rate: Positive = _field("step size, where it is highest", (1e-5, 1e-2))
     momentum: Share = _field("of sgd")

@@ -188,7 +188,7 @@ MISTAKES = [
     ({"train": {"shortest": 1.5}}, "train.shortest: got 1.5, but input should be less than or equal to 1"),
     ({"train": {"gradient_noise": -1.0}}, "train.gradient_noise: got -1.0, but input should be greater than or equal"),
     ({"train": {"ensemble": 0}}, "train.ensemble: got 0, but input should be greater than or equal to 1"),
-    ({"train": {"any_start": 1}}, "train.any_start: got 1, but input should be a valid boolean"),
+    ({"train": {"fused": 1}}, "train.fused: got 1, but input should be a valid boolean"),
     ({"evaluate": {"streams": 0}}, "evaluate.streams: got 0, but input should be greater than or equal to 1"),
 ]
 
@@ -346,7 +346,7 @@ UNUSUAL = [
     {"model": {"family": "tcn", "num_layers": 14}},  # 2^13 steps apart, in a recording of 10000
     {"model": {"family": "tcn", "num_layers": 40, "kernel_size": 1}},
     {"model": {"family": "tcn", "layer_norm": True, "kernel_size": 1}, "train": {"stateful": True}},
-    {"train": {"ensemble": 3, "layer_decay": 0.5, "gradient_noise": 1.0, "shortest": 0.01, "any_start": True}},
+    {"train": {"ensemble": 3, "layer_decay": 0.5, "gradient_noise": 1.0, "shortest": 0.01}},
 ]
 
 

@@ -65,15 +65,6 @@ def starts(runs: WindowRuns, step_size: int) -> NDArray[np.int64]:
     return np.stack([np.repeat(recordings, counts), np.repeat(first, counts) + step_size * within], axis=1)
 
 
-def starts_anywhere(runs: WindowRuns, step_size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """As `starts`, but each window begins anywhere after the one before: no sample outside of the runs is reached."""
-    found = starts(runs, step_size)
-    slack = np.full(len(found), step_size)
-    slack[np.cumsum(runs[:, 2]) - runs[:, 2]] = 1  # the first of a run stays
-    found[:, 1] -= generator.integers(slack)
-    return found
-
-
 def count(runs: WindowRuns) -> int:
     """Number of windows in the runs."""
     return int(runs[:, 2].sum())

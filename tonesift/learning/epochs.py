@@ -6,7 +6,6 @@ order. Where the state is carried on (`train.stateful`), it is `train.stream_ste
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -62,10 +61,7 @@ def window_epoch(
     )
 
     def shuffled(generator: np.random.Generator) -> list[batches.Batch]:
-        order, chosen = generator.permutation(len(train)), train
-        if settings.any_start:
-            chosen = replace(train, starts=windows.starts_anywhere(split.train, split.step_size, generator))
-        made = chosen.batches(size, order)
+        made = train.batches(size, generator.permutation(len(train)))
         lengths = drawn_steps(settings.shortest, train.steps, len(made), generator)
         return [batch._replace(steps=length) for batch, length in zip(made, lengths, strict=True)]
 

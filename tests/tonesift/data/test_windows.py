@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from tonesift.data import windows
 from tonesift.errors import InputError
@@ -19,41 +18,6 @@ def test_starts_expand_runs():
 
 def test_no_runs_are_no_windows():
     assert windows.starts(np.zeros((0, 3), dtype=np.int64), 1).shape == (0, 2)
-
-
-RUNS = np.array([[0, 5, 4], [0, 100, 1], [2, 0, 3], [2, 30, 2]])
-
-
-@pytest.mark.parametrize("step", [1, 2, 7])
-def test_windows_that_begin_anywhere_stay_between_the_one_before_and_their_own_place(step):
-    regular, generator = windows.starts(RUNS, step), np.random.default_rng(1)
-    firsts = np.cumsum(RUNS[:, 2]) - RUNS[:, 2]
-    reached = [set() for _ in regular]
-    for _ in range(400):
-        found = windows.starts_anywhere(RUNS, step, generator)
-        assert np.array_equal(found[:, 0], regular[:, 0])
-        assert np.array_equal(found[firsts], RUNS[:, :2])
-        for places, (_, first) in zip(reached, found.tolist(), strict=True):
-            places.add(first)
-    inside = {(r, s) for r, first, count in RUNS.tolist() for s in range(first, first + (count - 1) * step + 1)}
-    assert {(r, s) for (r, _), places in zip(regular.tolist(), reached, strict=True) for s in places} == inside
-    for number, ((_, place), places) in enumerate(zip(regular.tolist(), reached, strict=True)):
-        assert places == ({place} if number in firsts else set(range(place - step + 1, place + 1)))
-
-
-def test_windows_that_begin_anywhere_are_drawn_evenly_and_repeatably():
-    one, same, other = (windows.starts_anywhere(RUNS, 7, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
-    long = np.array([[0, 0, 7001]])
-    back = windows.starts(long, 7)[1:, 1] - windows.starts_anywhere(long, 7, np.random.default_rng(3))[1:, 1]
-    assert stats.chisquare(np.bincount(back, minlength=7)).pvalue > 1e-3
-    assert np.array_equal(windows.starts_anywhere(RUNS, 1, np.random.default_rng(1)), windows.starts(RUNS, 1))
-
-
-def test_no_runs_are_no_windows_anywhere():
-    none = np.zeros((0, 3), dtype=np.int64)
-    assert windows.starts_anywhere(none, 5, np.random.default_rng(1)).shape == (0, 2)
 
 
 def test_the_baseline_has_as_many_windows_as_the_formula_says():
