@@ -75,6 +75,8 @@ def write(arguments: argparse.Namespace, result: "Result", full: "FullResult | N
         aside.mkdir()
         for name, picture in (full.pictures if full else {}).items():
             (aside / f"{name}.png").write_bytes(picture)
+    if full is None:
+        print(f"{arguments.pictures} is empty: pictures, intervals and robustness are for evaluate.detail: full")
     after = f", {content['settled']['r2']:.4f} after the first second" if result.settled else ""
     print(f"R2 {content['test']['r2']:.4f} on test{after}, {content['limit']['share']:.1%} of the best possible")
 

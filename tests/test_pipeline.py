@@ -99,7 +99,7 @@ def test_metrics_are_few_and_the_table_has_a_row_for_each_tone(built):
     assert content["test"]["latency_ms"] == 10  # a sample
     assert content["limit"]["share"] == pytest.approx(content["test"]["r2"] / content["limit"]["r2"], rel=1e-5)
     rows = list(csv.DictReader(io.StringIO(built.read("metrics/evaluate/tones.csv"))))
-    assert [row["tone"] for row in rows] == ["all", "tone_1", "tone_2"]
+    assert [row["tone"] for row in rows] == ["all", "2 Hz", "5 Hz"]
     assert [row["frequency_hz"] for row in rows] == ["", "2.0", "5.0"]
     assert float(rows[0]["r2"]) == content["test"]["r2"]
     assert max(float(row["mse"]) for row in rows[1:]) == content["test"]["worst_tone_mse"]

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePosixPath
 
 import matplotlib as mpl
 import numpy as np
@@ -272,7 +273,7 @@ def _ticks(ax: Axes, analysis: Analysis, key: str) -> None:
         ax.set_xticks(values, [text(value) for value in values])
         ax.minorticks_off()
     elif ax.get_xscale() == "linear":
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=all(isinstance(value, int) for value in values)))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=_whole(analysis, key)))
     else:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room < 1 else (1, 3) if room < 2.5 else (1,)))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -461,6 +462,9 @@ def parallel(analysis: Analysis) -> Figure | None:
     lines.set_cmap("cividis_r" if analysis.study.objective[0].direction == "maximize" else "cividis")
     lines.set_linewidth(1.6)
     lines.set_zorder(3)
+    names = [label.get_text() for label in axes.get_xticklabels()[1:]]  # the first is the objective
+    singles = dict(zip(_singles(figure, axes), names, strict=True))
+    whole = {analysis.names[key] for key in analysis.varied if _whole(analysis, key)}
     for ax in figure.axes:
         ax.grid(visible=False)
         ax.spines["right"].set_visible(True)
@@ -470,25 +474,33 @@ def parallel(analysis: Analysis) -> Figure | None:
             ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ax.yaxis.set_minor_formatter(NullFormatter())
         elif isinstance(ax.yaxis.get_major_locator(), AutoLocator):
-            ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=singles.get(ax) in whole))
     _over(figure, axes)
     for tick in axes.get_xticklabels():
         tick.set(rotation=25, ha="right", rotation_mode="anchor")
     return figure
 
 
+def _singles(figure: Figure, axes: Axes) -> list[Axes]:
+    """The axes of single parameters, from the left."""
+    return [ax for ax in figure.axes if ax is not axes and ax.get_label() != "<colorbar>"]
+
+
+def _whole(analysis: Analysis, key: str) -> bool:
+    return all(isinstance(trial.params.get(key, 0), int) for trial in analysis.comparable)
+
+
 def _over(figure: Figure, axes: Axes) -> None:
     """Lay the axes of single parameters, with white grounds behind their labels, over the lines."""
-    for ax in figure.axes:
-        if ax is not axes and ax.get_label() != "<colorbar>":
-            ax.set_zorder(axes.get_zorder() + 1)
-            ax.patch.set_visible(False)
-            labels = ax.get_yticklabels()
-            if isinstance(ax.yaxis.get_major_locator(), FixedLocator):
-                words = ["absent" if label.get_text() == "None" else _cut(label.get_text(), WORD) for label in labels]
-                ax.set_yticks(ax.get_yticks(), words)
-            for label in ax.get_yticklabels():
-                label.set_bbox({"facecolor": "w", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
+    for ax in _singles(figure, axes):
+        ax.set_zorder(axes.get_zorder() + 1)
+        ax.patch.set_visible(False)
+        labels = ax.get_yticklabels()
+        if isinstance(ax.yaxis.get_major_locator(), FixedLocator):
+            words = ["absent" if label.get_text() == "None" else _cut(label.get_text(), WORD) for label in labels]
+            ax.set_yticks(ax.get_yticks(), words)
+        for label in ax.get_yticklabels():
+            label.set_bbox({"facecolor": "w", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
 
 
 # All values
@@ -556,7 +568,7 @@ def curves(analysis: Analysis, file: str) -> Figure | None:
     lines = {index: line for index, line in lines.items() if len(line) > 1}
     if not lines:
         return None
-    figure, (ax,) = _blank(file, (9, 3.6))
+    figure, (ax,) = _blank(_short(file, analysis.study.curves), (9, 3.6))
     shown = [trial for trial in analysis.ranking if trial.index in lines]
     coloured = min(CURVES, len(analysis.best)) if analysis.study.halved else CURVES
     for place, trial in reversed(list(enumerate(shown))):
@@ -573,9 +585,19 @@ def curves(analysis: Analysis, file: str) -> Figure | None:
     ax.set_xlabel("step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     values = pd.concat(lines.values())
-    if values.min() > 0 and values.max() > 30 * values.min():
+    if values.min() > 0 and values.max() > 10 * values.min():
         ax.set_yscale("log")
     return figure
+
+
+def _short(file: str, files: Sequence[str]) -> str:
+    """Name of a curve: so much of its path's end as no other has."""
+    endings = [PurePosixPath(one).with_suffix("").parts for one in files]
+    parts = PurePosixPath(file).with_suffix("").parts
+    for length in range(1, len(parts)):
+        if sum(one[-length:] == parts[-length:] for one in endings) == 1:
+            return " ".join(parts[-length:])
+    return file
 
 
 def _curve(analysis: Analysis, trial: Trial, file: str) -> pd.Series:

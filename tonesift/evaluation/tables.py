@@ -31,8 +31,8 @@ def tones(
     """
     count = len(frequencies)
     before = [metrics.input_snr_db(target[:, tone], mixture, count) for tone in range(count)]
-    each = enumerate(zip(frequencies, test, train, before, strict=True), start=1)
-    rows = [_tone(f"tone_{number}", *found) for number, found in each]
+    each = zip(frequencies, test, train, before, strict=True)
+    rows = [_tone(f"{frequency:g} Hz", frequency, *found) for frequency, *found in each]
     return [_tone("all", "", sum(test, Tally()), sum(train, Tally()), float(np.mean(before))), *rows]
 
 

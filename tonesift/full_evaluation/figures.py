@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import signal, stats
 
@@ -25,6 +26,9 @@ AXES = {
     "missing": "share of samples missing, in bursts",
 }
 STYLES = ("-", "--", "-.", ":")
+MARKERS = "os^D"
+ERROR_SHARE = "1 − R²"  # on a logarithmic axis: near 1, R² itself looks the same for all
+LEAST = 1e-9  # of it that is drawn
 
 
 def png(figure: Figure) -> bytes:
@@ -108,11 +112,11 @@ def training(history: Mapping[str, NDArray]) -> Figure:
     best = int(np.argmin(history["validation/loss"])) + 1
     figure, axes = _figure(4, f"Training: epoch {best} is kept", height=1.7, sharex=True)
     epochs = np.arange(1, len(history["train/loss"]) + 1)
-    for ax, name in zip(axes[:2], ("loss", "r2"), strict=True):
-        _curves(ax, history, name)
-        _legend(ax)
+    _curves(axes[0], history, "loss")
+    _curves(axes[1], {name: _error_share(values) for name, values in history.items()}, "r2")
     axes[0].set_ylabel("mean squared error")
-    axes[1].set_ylabel("R²")
+    axes[1].set_ylabel(ERROR_SHARE)
+    _legend(axes[0])
     axes[2].semilogy(epochs, history["learning_rate"], color="black", drawstyle="steps-mid")
     axes[2].set_ylabel("learning rate")
     axes[3].plot(epochs, history["grad_norm"], color="black")
@@ -126,8 +130,13 @@ def training(history: Mapping[str, NDArray]) -> Figure:
 
 def _curves(ax: Axes, history: Mapping[str, NDArray], name: str) -> None:
     epochs = np.arange(1, len(history[f"train/{name}"]) + 1)
-    ax.plot(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, as it learns")
-    ax.plot(epochs, history[f"validation/{name}"], color=OUTPUT, label="validation")
+    ax.semilogy(epochs, history[f"train/{name}"], color=TARGET, ls="--", label="training, as it learns")
+    ax.semilogy(epochs, history[f"validation/{name}"], color=OUTPUT, label="validation")
+
+
+def _error_share(r2: NDArray | Sequence[float]) -> NDArray:
+    """1 - R^2, any shape, kept above 0."""
+    return np.maximum(1.0 - np.asarray(r2, dtype=np.float64), LEAST)
 
 
 def one_tone(
@@ -201,8 +210,8 @@ def _shown(frequencies: Sequence[float], sampling_rate: float, samples: int) -> 
 
 
 def context(curves: Mapping[str, NDArray]) -> Figure:
-    """R^2 of several estimators at each sample since they began to read, by label, shape (T,) each."""
-    figure, (ax,) = _figure(1, "What context buys: R² at each sample since the start", height=4.2)
+    """1 - R^2 of estimators at each sample since they began to read; their R^2 by label, shape (T,) each."""
+    figure, (ax,) = _figure(1, f"What context buys: {ERROR_SHARE} at each sample since the start", height=4.2)
     _context(ax, curves)
     _legend(ax)
     return figure
@@ -210,9 +219,10 @@ def context(curves: Mapping[str, NDArray]) -> Figure:
 
 def _context(ax: Axes, curves: Mapping[str, NDArray]) -> None:
     for index, (label, curve) in enumerate(curves.items()):
-        ax.plot(np.arange(1, len(curve) + 1), curve, label=label, **_line(index) | {"lw": 2 if index < 2 else 1.3})
-    low = min(float(curve.min()) for curve in curves.values())
-    ax.set(xlabel="samples read since the start", ylabel="R² over all tones", ylim=(max(low, -0.3), 1.02))
+        style = _line(index) | {"lw": 2 if index < 2 else 1.3}
+        ax.semilogy(np.arange(1, len(curve) + 1), _error_share(curve), label=label, **style)
+    ax.set(xlabel="samples read since the start", ylabel=f"{ERROR_SHARE} over all tones")
+    ax.set_ylim(top=min(ax.get_ylim()[1], 3.0))
 
 
 def scatter(target: NDArray, output: NDArray) -> Figure:
@@ -236,32 +246,33 @@ def errors(error: NDArray) -> Figure:
     left.hist(flat, bins=80, density=True, color=MIXTURE)
     at = np.linspace(flat[0], flat[-1], 300)
     left.plot(at, stats.norm.pdf(at, flat.mean(), flat.std() or 1.0), color=OUTPUT, label="normal")
-    left.set(xlabel="error", ylabel="density", title=f"Errors: mean {flat.mean():.3f}, std {flat.std():.3f}")
+    left.set(xlabel="error", ylabel="density", title=f"Errors: mean {flat.mean():.1g}, std {flat.std():.2g}")
     left.legend()
     shown = flat[np.linspace(0, flat.size - 1, min(flat.size, 400)).astype(int)]
     expected = stats.norm.ppf((np.arange(len(shown)) + 0.5) / len(shown)) * flat.std() + flat.mean()
     right.plot(expected, shown, ".", color=TARGET, ms=4)
     right.plot(expected, expected, color=OUTPUT, ls="--")
     right.set(xlabel="quantile of the normal distribution", ylabel="quantile of the errors", title="Q-Q")
+    right.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
-def tones_bars(frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> Figure:
-    """R^2 of each tone as bars, one group a tone, one bar for each label."""
-    figure, (ax,) = _figure(1, "R² of each tone", height=3.2)
-    _bars(ax, frequencies, values)
+def tones(frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> Figure:
+    """1 - R^2 of each tone as a mark for each label, given the R^2."""
+    figure, (ax,) = _figure(1, f"{ERROR_SHARE} of each tone", height=3.2)
+    _tones(ax, frequencies, values)
     _legend(ax)
     return figure
 
 
-def _bars(ax: Axes, frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> None:
-    width = 0.8 / len(values)
+def _tones(ax: Axes, frequencies: Sequence[float], values: Mapping[str, Sequence[float]]) -> None:
     for index, (label, scores) in enumerate(values.items()):
-        at = np.arange(len(frequencies)) + (index - (len(values) - 1) / 2) * width
-        ax.bar(at, scores, width * 0.92, label=label, color=PALETTE[index], hatch=("", "//", "..", "xx")[index % 4])
-    ax.set_axisbelow(True)
+        at = np.arange(len(frequencies)) + 0.1 * (index - (len(values) - 1) / 2)
+        style = {"color": PALETTE[index], "marker": MARKERS[index % len(MARKERS)], "ms": 8, "ls": ""}
+        ax.semilogy(at, _error_share(scores), label=label, **style)
     ax.set_xticks(range(len(frequencies)), [f"{frequency:g} Hz" for frequency in frequencies])
-    ax.set_ylabel("R²")
+    ax.set(ylabel=ERROR_SHARE, xlim=(-0.5, len(frequencies) - 0.5))
+    ax.grid(alpha=0.3, which="both", axis="y")
 
 
 def spectra(target: NDArray, output: NDArray, frequencies: Sequence[float], sampling_rate: float) -> Figure:
@@ -276,7 +287,7 @@ def spectra(target: NDArray, output: NDArray, frequencies: Sequence[float], samp
         for label, (values, colour, style) in lines.items():
             at, density = signal.periodogram(values.astype(np.float64), sampling_rate, window="hann")
             ax.semilogy(at[1:], density[1:] + 1e-12, color=colour, ls=style, lw=1.1, label=label)
-        ax.set(ylabel=f"{frequency:g} Hz", xlim=(0, 3 * max(frequencies)), ylim=(1e-7, None))
+        ax.set(ylabel=f"{frequency:g} Hz\npower / Hz", xlim=(0, 3 * max(frequencies)), ylim=(1e-7, None))
     axes[-1].set_xlabel("frequency (Hz)")
     _legend(axes[0])
     return figure
@@ -332,7 +343,7 @@ def robustness(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
                 for row in rows
                 if (row["perturbation"], row["estimator"]) == (name, estimator)
             ]
-            ax.plot(*zip(*points, strict=True), **_line(index), marker="os^D"[index % 4], ms=4, label=label)
+            ax.plot(*zip(*points, strict=True), **_line(index), marker=MARKERS[index % len(MARKERS)], ms=4, label=label)
         ax.set(xlabel=AXES.get(name, name), ylim=(-0.6, 1.05))
         ax.axhline(0, color="0.7", lw=0.8)
         ax.grid(alpha=0.3)
@@ -352,7 +363,7 @@ def overview(
     values: Mapping[str, Sequence[float]],
     error: NDArray,
 ) -> Figure:
-    """One page: a tone in detail, training, context, R^2 of each tone, errors.
+    """One page: a tone in detail, training, context, 1 - R^2 of each tone, errors.
 
     Parameters
     ----------
@@ -361,10 +372,10 @@ def overview(
     sampling : tuple
         Frequencies in Hz and sampling rate in Hz.
     history, curves, values, error
-        As for `training`, `context`, `tones_bars` and `errors`.
+        As for `training`, `context`, `tones` and `errors`.
     """
     figure = Figure(figsize=(11.7, 8.3), dpi=110, layout="constrained")  # A4, landscape
-    axes = figure.subplot_mosaic([["detail"] * 6, ["loss"] * 3 + ["context"] * 3, ["bars"] * 3 + ["errors"] * 3])
+    axes = figure.subplot_mosaic([["detail"] * 6, ["loss"] * 3 + ["context"] * 3, ["tones"] * 3 + ["errors"] * 3])
     frequencies, rate = sampling
     _overlay(axes["detail"], *detail, rate)
     axes["detail"].set(xlabel="time (s)", title="One tone in detail")
@@ -375,11 +386,11 @@ def overview(
     axes["loss"].xaxis.get_major_locator().set_params(integer=True)
     _context(axes["context"], curves)
     axes["context"].set_title("What context buys")
-    _bars(axes["bars"], frequencies, values)
-    axes["bars"].set(title="R² of each tone", ylim=(None, 1.35 * axes["bars"].get_ylim()[1]))  # room for the legend
+    _tones(axes["tones"], frequencies, values)
+    axes["tones"].set_title("Each tone")
     axes["errors"].hist(error.ravel(), bins=80, density=True, color=MIXTURE)
     axes["errors"].set(xlabel="error", ylabel="density", title="Errors")
-    for name, columns in {"detail": 1, "loss": 1, "context": 2, "bars": 1}.items():
+    for name, columns in {"detail": 1, "loss": 1, "context": 2, "tones": 1}.items():
         axes[name].legend(fontsize="small", ncols=columns)
     for ax in axes.values():
         ax.spines[["top", "right"]].set_visible(False)

@@ -4,7 +4,7 @@ A room of its own because of what it imports: SciPy's filters, statsmodels and M
 a search that wants scores only should not pay for them in every trial.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
     return FullResult(
         rows=rows,
         best_filter=comparison.figures(rivals.best_filter(same), task)["r2"],
-        uncertainty=uncertainty_table(error, targets, block),
+        uncertainty=uncertainty_table(error, targets, task.facts.frequencies, block),
         paired=paired_table(error, errors, labels, memory.context, block),
         robustness=curves,
         pictures={name: figures.png(figure) for name, figure in pictures.items()},
@@ -140,18 +140,21 @@ def knows_the_answer(name: str, task: Task) -> bool:
     return name in ("limit", "posterior_mean") and task.tones is not None and not task.periodic
 
 
-def uncertainty_table(errors: NDArray, targets: NDArray, block: int) -> Table:
+def uncertainty_table(errors: NDArray, targets: NDArray, frequencies: Sequence[float], block: int) -> Table:
     """R^2 over all tones and of each with its 95 % interval, what the errors look like, and whether tones differ.
 
     Parameters
     ----------
     errors, targets : ndarray, shape (R, K, N)
         Output less target, and target.
+    frequencies : sequence of float, length K
+        Hz.
     block : int
         Samples in a block, from `uncertainty.block_length`.
     """
     found = uncertainty.bootstrap_r2(errors, targets, block, generator=np.random.default_rng(0))
-    intervals = {"all": found.overall} | {f"tone_{n}": interval for n, interval in enumerate(found.tones, start=1)}
+    tones = (f"{frequency:g} Hz" for frequency in frequencies)
+    intervals = {"all": found.overall} | dict(zip(tones, found.tones, strict=True))
     rest = [None, *uncertainty.residual_checks(errors, block)]
     difference = _between_tones(errors, block)
     rows = []
@@ -284,7 +287,7 @@ def draw(
             mixture[:shown], tones[:, :shown], outputs[:, :shown], frequencies, r2, rate, window
         ),
         "context": figures.context(curves),
-        "tones": figures.tones_bars(frequencies, bars),
+        "tones": figures.tones(frequencies, bars),
         "scatter": figures.scatter(tones, outputs),
         "errors": figures.errors(outputs - tones),
         "spectra": figures.spectra(tones, outputs, frequencies, rate),

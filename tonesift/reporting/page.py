@@ -288,20 +288,16 @@ def _tone_keys(rows: Iterable[Row]) -> list[str]:
     return sorted(keys, key=lambda key: int(key.removeprefix(TONE_PREFIX)))
 
 
-def _tone_name(content: Content, tone: str) -> str:
-    """'3 Hz' where the table of tones tells the frequency, else 'tone 2'; 'all tones' for 'all'."""
-    if tone == "all":
-        return "all tones"
-    found = next((row for row in content.tones if row["tone"] == tone), None)
-    frequency = _number(found.get("frequency_hz")) if found else None
-    return tone.replace("_", " ") if frequency is None else f"{frequency:g} Hz"
+def _tone_name(name: str) -> str:
+    return "all tones" if name == "all" else name
 
 
 def _comparison(content: Content) -> dict[str, Any] | None:
     if not content.comparison:
         return None
     keys = _tone_keys(content.comparison)
-    names = {key: _tone_name(content, key.removeprefix("r2_")) for key in keys}
+    names = {key: key.removeprefix("r2_").replace("_", " ") for key in keys}
+    names |= {key: row["tone"] for key, row in zip(keys, content.tones[1:], strict=False)}
     ordered = sorted(content.comparison, key=lambda row: -_rank(row, "r2"))
     later = [SETTLED] if any(_number(row.get(SETTLED)) is not None for row in content.comparison) else []
     keys = [*later, *keys]
@@ -350,7 +346,7 @@ def _tones(content: Content) -> dict[str, Any] | None:
         {
             "kind": "",
             "cells": [
-                _tone_name(content, row["tone"]),
+                _tone_name(row["tone"]),
                 *(_text(row.get(key), form) for key, (_, form) in shown.items()),
             ],
         }
@@ -372,7 +368,7 @@ def _uncertainty(content: Content) -> dict[str, Any] | None:
         "heading": "Uncertainty",
         "level": _percent(content.uncertainty.get("level", LEVEL)),
         "scale": (_text(low, "g"), "1"),
-        "intervals": [_interval(_tone_name(content, name), values, low) for name, values in numbers.items()],
+        "intervals": [_interval(_tone_name(name), values, low) for name, values in numbers.items()],
         "columns": [*columns, *_columns("Better")],
         "paired": [{"kind": "", "cells": _pair(row)} for row in paired],
     }

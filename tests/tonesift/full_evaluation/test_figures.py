@@ -28,7 +28,7 @@ PICTURES = {
     "training": lambda: figures.training(HISTORY),
     "graph1": lambda: figures.one_tone(MIXTURE, TONES[0], TONES[0] * 0.9, 2.0, RATE, 20),
     "context": lambda: figures.context({"LSTM": np.linspace(0, 0.5, 20), "best possible": np.linspace(0, 0.6, 20)}),
-    "tones": lambda: figures.tones_bars(FREQUENCIES, {"LSTM": [0.4, 0.5], "best possible": [0.5, 0.6]}),
+    "tones": lambda: figures.tones(FREQUENCIES, {"LSTM": [0.4, 0.5], "best possible": [0.5, 0.6]}),
     "overview": lambda: figures.overview(
         (MIXTURE, TONES[0], TONES[0]), (FREQUENCIES, RATE), HISTORY, {"LSTM": np.ones(20)}, {"LSTM": [0.4, 0.5]}, TONES
     ),

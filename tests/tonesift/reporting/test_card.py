@@ -34,7 +34,7 @@ def carried(**changes):
 
 ROWS = [
     {"tone": "all", "frequency_hz": "", "r2": "0.536404", "mse": "0.231956", "rmse": "0.481618", "snr_gain_db": "inf"},
-    {"tone": "tone_1", "frequency_hz": "1.0", "r2": 0.747613, "mse": 0.126795, "rmse": 0.356, "snr_gain_db": 11.2},
+    {"tone": "1 Hz", "frequency_hz": "1.0", "r2": 0.747613, "mse": 0.126795, "rmse": 0.356, "snr_gain_db": 11.2},
 ]
 COMPARISON = [
     {

@@ -37,8 +37,8 @@ COMPARISON = [
 ]
 TONES = [  # as csv.DictReader gives them
     {"tone": "all", "frequency_hz": "", "r2": "0.54", "mse": "0.23", "snr_gain_db": "8.5", "train_ratio": "inf"},
-    {"tone": "tone_1", "frequency_hz": "1.0", "r2": "0.7", "mse": "0.15", "snr_gain_db": "11", "train_ratio": "1.1"},
-    {"tone": "tone_2", "frequency_hz": "3.0", "r2": "0.38", "mse": "0.31", "snr_gain_db": "-6", "train_ratio": "1.1"},
+    {"tone": "1 Hz", "frequency_hz": "1.0", "r2": "0.7", "mse": "0.15", "snr_gain_db": "11", "train_ratio": "1.1"},
+    {"tone": "3 Hz", "frequency_hz": "3.0", "r2": "0.38", "mse": "0.31", "snr_gain_db": "-6", "train_ratio": "1.1"},
 ]
 UNCERTAINTY = {
     "r2": {"all": [0.54, 0.5, 0.58], "tone_1": [0.7, 0.65, 0.75], "tone_2": [-0.38, -0.42, -0.34]},
