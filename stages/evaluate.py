@@ -63,6 +63,7 @@ def write(arguments: argparse.Namespace, result: "Result", full: "FullResult | N
         "context": summary.context_table(result, others),
         "uncertainty": full.uncertainty if full else [],
         "paired": full.paired if full else [],
+        "conditions": full.conditions if full else [],
     }
     stages.write_json(arguments.metrics / "metrics.json", content)
     for name, table in made.items():
@@ -78,7 +79,16 @@ def write(arguments: argparse.Namespace, result: "Result", full: "FullResult | N
     if full is None:
         print(f"{arguments.pictures} is empty: pictures, intervals and robustness are for evaluate.detail: full")
     after = f", {content['settled']['r2']:.4f} after the first second" if result.settled else ""
-    print(f"R2 {content['test']['r2']:.4f} on test{after}, {content['limit']['share']:.1%} of the best possible")
+    print(f"R2 {content['test']['r2']:.4f} on test{after}, {best_possible(content)}")
+
+
+def best_possible(content: Mapping[str, Mapping[str, float]]) -> str:
+    """What the network's figure stands beside, in words."""
+    if "limit" in content:
+        return f"{content['limit']['share']:.1%} of the best possible"
+    if "bound" in content:
+        return f"where nobody gets beyond {content['bound']['r2']:.4f}"
+    return "and no limit is known under these conditions"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -31,7 +31,7 @@ FOLDERS = {
 }
 # And each room of a package: what stands beside the rooms is the ground, which all of them may import.
 LEARNING = {"data", "networks"}
-EVALUATION = {*LEARNING, "estimators", "learning"}
+EVALUATION = {*LEARNING, "estimators", "conditions", "learning"}
 BELOW = {
     "tonesift": {
         "formats": set(),
@@ -43,7 +43,7 @@ BELOW = {
         "learning": LEARNING,
         "streaming": {*LEARNING, "learning", "estimators", "formats"},
         "evaluation": EVALUATION,
-        "full_evaluation": {*EVALUATION, "evaluation"},
+        "full_evaluation": {*EVALUATION, "evaluation", "streaming"},
     },
     "dvcsweep": {
         "plan": set(),

@@ -110,6 +110,28 @@ def _draw(data: params.Data, count: int, seed: int, testing: bool, sound: Backgr
     return {name: np.array(values, dtype=np.float64) for name, values in rows.items()}
 
 
+def redrawn(facts: Facts, conditions: params.Conditions, noise_std: float, count: int) -> Facts:
+    """Facts of so many recordings of the same tones and seed under other conditions, none of them a background's.
+
+    Their phases and amplitudes are those of the first recordings, in turn. Tones that switch draw their amplitudes from
+    between the smallest and the largest that a tone has in them.
+    """
+    which = np.arange(count) % len(facts.phases)
+    if conditions.dwell:
+        ends = (facts.amplitudes.min(axis=0), facts.amplitudes.max(axis=0))
+        conditions = conditions.model_copy(update={"amplitude_ranges": np.stack(ends, axis=-1).tolist()})
+    rows = [_draw_one(conditions, facts.phases.shape[1], facts.seed, index) for index in range(count)]
+    return replace(
+        facts,
+        phases=facts.phases[which],
+        amplitudes=facts.amplitudes[which],
+        noise_std=noise_std,
+        conditions=conditions,
+        drawn={name: np.array([row[name] for row in rows]) for name in rows[0]},
+        source="",
+    )
+
+
 def _draw_one(conditions: params.Conditions, tones: int, seed: int, index: int) -> dict[str, float | list[float]]:
     found: dict[str, float | list[float]] = {}
     if conditions.tone_range:

@@ -5,21 +5,32 @@ Three kinds of rows: the limit (what the best estimator reaches on average, comp
 only) and the classical filters.
 One recording's noise moves every measured row up or down together by more than rows next to each other differ, so
 compare the network with the posterior mean on the same recordings, and with the limit in the long run.
+
+Under conditions (`tonesift.conditions`) a row called `limit` is what it is called: exact. Where only something is known
+that nobody can beat, and perhaps nobody can reach, its row is called `bound` and says why; where not even that, there
+is no row. What rivals are told of noise and amplitudes is then measured in the recordings at hand.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tonesift import params
 from tonesift.data import signals
 from tonesift.data.period import common_period
 from tonesift.data.recordings import Facts
+from tonesift.data.segments import Segments
 from tonesift.estimators import limits
 from tonesift.evaluation.tables import cells
 
 LIMIT_NUMBERS = 2_000_000  # simulated segments times candidate offsets: about a second
+# Under conditions a limit is the mean over some of the segments at hand, so many that it takes a few seconds.
+LIMIT_SAMPLES, LIMIT_SEGMENTS, STATIONARY_NUMBERS, WHITENED_NUMBERS = 150_000, 500, 2e8, 3e9
+WHITENED_SAMPLES = 1000  # beyond, coloured noise beside noise of changing level is told too: to whiten it takes minutes
+CHANGING = ("tail_scale", "burst_share", "outlier_share", "gap_share")  # conditions that make the noise's level change
+LIMITS = ("limit", "bound")  # names of rows that are no estimators
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,24 @@ class Row:
     drawn: bool = False
 
 
+class Measured(NamedTuple):
+    """What conditions make of recordings, measured in those at hand.
+
+    Attributes
+    ----------
+    power : ndarray, shape (K,)
+        Of each tone.
+    noise_std : float
+        Root mean square of what a mixture holds beside the mean of its tones, where it is not missing.
+    """
+
+    power: NDArray[np.float64]
+    noise_std: float
+
+
 @dataclass(frozen=True)
 class Task:
-    """What the limits need to know of a set of recordings.
+    """What the limits and rivals need to know of a set of recordings.
 
     Attributes
     ----------
@@ -66,23 +92,48 @@ class Task:
         Fixed task: one common period of the clean tones, or a recording's length of them where that is shorter.
     periodic : bool
         Whether `tones` is a whole period.
-    measured : ndarray, shape (K,), or None
-        Power of each tone in the recordings at hand, where conditions make it another than that of a sine.
+    samples : int
+        N of each recording.
+    measured : Measured or None
+        Where conditions make the recordings other than `facts` tell.
     """
 
     facts: Facts
     tones: NDArray[np.float64] | None
     periodic: bool
-    measured: NDArray[np.float64] | None = None
+    samples: int
+    measured: Measured | None = None
+
+    @property
+    def conditions(self) -> params.Conditions:
+        """What the recordings go through."""
+        return self.facts.conditions
 
     @property
     def power(self) -> NDArray[np.float64]:
         """Power of each tone, shape (K,): over a period of the fixed waveforms, or in the recordings at hand."""
-        if self.measured is not None:
-            return self.measured
+        if self.measured:
+            return self.measured.power
         if self.tones is None:
             return np.mean(np.square(self.facts.amplitudes), axis=0) / 2
         return self.tones.var(axis=1)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the noise."""
+        return self.measured.noise_std if self.measured else self.facts.noise_std
+
+    @property
+    def second_moment(self) -> float:
+        """Expected square of a tone's amplitude."""
+        return 2 * float(self.measured.power.mean()) if self.measured else self.facts.second_moment
+
+
+def measure(mixture: NDArray, tones: NDArray, missing: NDArray[np.bool_]) -> Measured:
+    """What recordings hold: mixtures (R, N) with 0 where a sample is missing, and tones (R, K, N)."""
+    rest = np.where(missing, 0.0, mixture - tones.mean(axis=1, dtype=np.float64))
+    power = np.mean(np.square(tones, dtype=np.float64), axis=(0, 2))
+    return Measured(power, float(np.sqrt(np.sum(np.square(rest)) / max(np.count_nonzero(~missing), 1))))
 
 
 def make_task(facts: Facts, samples: int) -> Task:
@@ -92,18 +143,18 @@ def make_task(facts: Facts, samples: int) -> Task:
     the recordings, it is where in the recording.
     """
     if facts.task != "fixed":
-        return Task(facts, None, periodic=False)
+        return Task(facts, None, periodic=False, samples=samples)
     period = common_period(facts.frequencies, facts.sampling_rate, samples)
     each = zip(facts.frequencies, facts.phases[0], facts.amplitudes[0], strict=True)
     tones = [signals.sinusoid(f, facts.sampling_rate, period or samples, phase, a) for f, phase, a in each]
-    return Task(facts, np.stack(tones), periodic=period is not None)
+    return Task(facts, np.stack(tones), periodic=period is not None, samples=samples)
 
 
 def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean squared error (K, T) of the best estimator that has read `seen` (T,) samples at each answer.
+    """Mean squared error (K, T) of the best estimator that has read `seen` (T,) samples at each answer, in white noise.
 
     Fixed task: the posterior mean over the offset, simulated with random numbers of its own, to about 0.002 of R^2.
-    General task: the best linear one, exactly. Both are for tones in white noise, and know nothing of conditions.
+    General task: the best linear one, exactly. Both know nothing of conditions.
     """
     facts = task.facts
     if task.tones is None:
@@ -117,13 +168,73 @@ def limit(task: Task, seen: NDArray[np.int64]) -> NDArray[np.float64]:
     return mse
 
 
-def limit_row(task: Task, samples: int, context: str, hop: int = 1) -> Row:
-    """The best possible on segments of so many samples, read `hop` at a time, as a row."""
-    knows = "waveforms, noise level" if task.tones is not None else "frequencies, noise level, amplitude prior"
-    mse = limit(task, limits.hopped(samples, hop))
+def limit_rows(task: Task, segments: Segments, context: str, hop: int = 1) -> list[Row]:
+    """The best possible on such segments, read `hop` samples at a time, as a row; none where none is known.
+
+    Parameters
+    ----------
+    task : Task
+        What the recordings are.
+    segments : Segments
+        Each a fresh start.
+    context : str
+        What a segment is, in words.
+    hop : int
+        Samples read before they are answered.
+    """
+    conditions, seen = task.conditions, limits.hopped(segments.samples, hop)
+    name, label, knows = "limit", "best possible", "waveforms, noise level"
+    if task.tones is None:
+        knows = "frequencies, noise level, amplitude prior"
+        if conditions.on:
+            mse, beyond = _oracle_mse(task, segments, seen)
+            spectrum = conditions.coloured and "coloured noise" not in beyond
+            knows = ", ".join([knows, *(["noise spectrum"] if spectrum else []), *beyond])
+            if beyond:
+                name, label = "bound", f"bound: an oracle that is told {', '.join(beyond)}"
+            return [Row(name, label, context, True, knows, mse, hop, drawn=True)]
+    elif not only_worse(conditions):
+        return []
+    elif conditions.on:
+        name, label = "bound", "bound: the best possible in white noise alone"
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
-    over += ", were it white noise alone" if task.facts.conditions.on else ""
-    return Row("limit", f"best possible{over}", context, True, knows, mse, hop, drawn=True)
+    return [Row(name, label + over, context, True, knows, limit(task, seen), hop, drawn=True)]
+
+
+def only_worse(conditions: params.Conditions) -> bool:
+    """Whether conditions do no more than happen to a mixture of the same tones in the same white noise.
+
+    Nobody then does better than in white noise alone: whoever had that mixture could do all of it himself. Conditions
+    that change the tones, and jitter, which changes each before they are mixed, are others, and so are bursts of less
+    noise.
+    """
+    happens = {*params.DAMAGE} - {"jitter_amplitude", "jitter_phase"}
+    return {*conditions.on} <= happens and not (conditions.burst_share and conditions.burst_factor < 1)
+
+
+def _oracle_mse(task: Task, segments: Segments, seen: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[str]]:
+    """Error (K, T) of the best linear estimator on some of the segments, and what it is told that nobody knows."""
+    from tonesift.conditions import oracle  # recordings of white noise alone do without
+
+    facts, length = task.facts, segments.samples
+    too_long = bool(facts.conditions.coloured) and facts.conditions.needs(*CHANGING) and length > WHITENED_SAMPLES
+    every = -(-len(segments.starts) // _segments(facts.conditions, length, too_long))
+    found, told = [], {}
+    for recording, begin in segments.starts[::every].tolist():
+        if recording not in told:
+            told = {recording: oracle.tell(facts, task.samples, recording)}
+        part = oracle.cut(told[recording], begin, length)
+        found.append(oracle.oracle_mse(part._replace(covariance=None) if too_long else part, seen))
+    return np.mean(found, axis=0), [*oracle.told_beyond(facts.conditions), *(["coloured noise"] if too_long else [])]
+
+
+def _segments(conditions: params.Conditions, length: int, told_coloured: bool) -> int:
+    """How many segments of so many samples are worked out."""
+    count = min(LIMIT_SAMPLES // length, LIMIT_SEGMENTS)
+    if conditions.coloured and not told_coloured:
+        changing = conditions.needs(*CHANGING)
+        count = min(count, int(WHITENED_NUMBERS / length**3 if changing else STATIONARY_NUMBERS / length**2))
+    return count + 1
 
 
 def figures(row: Row, task: Task) -> dict[str, Any]:
@@ -162,5 +273,6 @@ def curves(rows: list[Row], task: Task) -> dict[str, NDArray]:
     """
     drawn = [row for row in rows if row.drawn and row.context == rows[0].context]
     first = slice(0, round(task.facts.sampling_rate))
-    ordered = [*drawn[:2], *reversed(drawn[2:])]
+    others = [row for row in drawn[1:] if row.name not in LIMITS]
+    ordered = [row for row in drawn if row not in others] + others[::-1]
     return {row.name: limits.r2(row.mse[:, first], task.power, axis=0) for row in ordered}

@@ -29,7 +29,7 @@ class Result(NamedTuple):
     tones : tables.Table
         Figures over all tones and of each.
     own : list of Row
-        The network's row and the limit's.
+        The network's row and, as far as there is one, the limit's.
     settled : dict of str to dict of str to float
         Figures after the first second; empty where the state does not last that long.
     latency_ms : float
@@ -39,7 +39,9 @@ class Result(NamedTuple):
     microseconds : float
         For each output sample of the network on test.
     mixture, targets : ndarray, shapes (R, N) and (R, K, N)
-        The test recordings.
+        The test recordings; 0 where a sample is missing.
+    missing : ndarray of bool, shape (R, N)
+        Which samples of the mixtures are.
     segments : Segments
         What of them the network was judged on.
     """
@@ -53,6 +55,7 @@ class Result(NamedTuple):
     microseconds: float
     mixture: NDArray
     targets: NDArray
+    missing: NDArray[np.bool_]
     segments: Segments
 
 
@@ -77,8 +80,9 @@ def evaluate(
     segments = choose_segments(metadata, settings, task, (test.count, test.samples), split)
     memory.check(memory_needed(estimator, segments.test, test))
     mixture, targets = test.read()
-    if task.facts.conditions.on:
-        task = replace(task, measured=np.mean(np.square(targets, dtype=np.float64), axis=(0, 2)))
+    missing = np.stack([test.missing(index) for index in range(test.count)])
+    if task.conditions.on:
+        task = replace(task, measured=comparison.measure(mixture, targets, missing))
     begin = time.perf_counter()
     scored = estimator.score(mixture, targets, segments.test)
     seconds = time.perf_counter() - begin
@@ -88,13 +92,14 @@ def evaluate(
     return Result(
         task=task,
         tones=tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, targets, mixture),
-        own=own_rows(estimator, task, scored),
+        own=own_rows(estimator, task, scored, segments.test),
         settled=settled(estimator, scored, targets, mixture),
         latency_ms=1000 * metadata.latency / metadata.sampling_rate,
         members=[sum(each.tallies, metrics.Tally()).r2 for each in members],
         microseconds=1e6 * seconds / sum(seen.count for seen in scored.tallies),
         mixture=mixture,
         targets=targets,
+        missing=missing,
         segments=segments.test,
     )
 
@@ -130,12 +135,12 @@ def _listed(value: float | tuple[float, ...]) -> float | list[float]:
     return list(value) if isinstance(value, tuple) else value
 
 
-def own_rows(estimator: NetworkEstimator, task: Task, scored: metrics.Scores) -> list[Row]:
-    """The network's own row, and that of the best possible with its context and latency."""
+def own_rows(estimator: NetworkEstimator, task: Task, scored: metrics.Scores, segments: Segments) -> list[Row]:
+    """The network's own row, and that of the best possible with its context and latency, if it is known."""
     model, context, latency = estimator.model, estimator.context, estimator.metadata.latency
     knows = "nothing; trained on recordings of the same task"
     row = Row("network", model.label, context, model.causal, knows, scored.position_mse, latency, drawn=True)
-    return [row, comparison.limit_row(task, scored.position_mse.shape[1], context, latency)]
+    return [row, *comparison.limit_rows(task, segments, context, latency)]
 
 
 def settled(

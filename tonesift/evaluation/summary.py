@@ -9,12 +9,18 @@ from tonesift.metrics import rounded
 
 
 def summary(result: Result, best_filter: float | None) -> dict[str, dict[str, float]]:
-    """The few figures that experiments are compared by (`test.r2`, `limit.share`, ...): what `metrics.json` holds."""
+    """The few figures that experiments are compared by (`test.r2`, `limit.share`, ...): what `metrics.json` holds.
+
+    Where no limit is known there is `bound` in its place, or nothing.
+    """
     names, tones = ("r2", "mse", "correlation", "snr_gain_db", "train_ratio"), result.tones
     test = {name: tones[0][name] for name in names} | {"worst_tone_mse": max(tone["mse"] for tone in tones[1:])}
     test["latency_ms"] = rounded(result.latency_ms)
-    best = comparison.figures(result.own[1], result.task)["r2"]
-    content = {"test": test, "limit": {"r2": best, "share": rounded(test["r2"] / best)}, **result.settled}
+    content = {"test": test}
+    for row in result.own[1:]:  # the limit, or a bound, or none
+        best = comparison.figures(row, result.task)["r2"]
+        content[row.name] = {"r2": best, "share": rounded(test["r2"] / best)}
+    content |= result.settled
     if result.members:
         content["members"] = {"r2": rounded(fmean(result.members)), "best_r2": rounded(max(result.members))}
     return content | ({} if best_filter is None else {"best_filter": {"r2": best_filter}})

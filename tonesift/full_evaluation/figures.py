@@ -25,6 +25,7 @@ AXES = {
     "clipped": "clipped at a share of the peak",
     "missing": "share of samples missing, in bursts",
 }
+LEAST_SHOWN = -0.02  # R² of the picture of conditions
 STYLES = ("-", "--", "-.", ":")
 MARKERS = "os^D"
 ERROR_SHARE = "1 − R²"  # on a logarithmic axis: near 1, R² itself looks the same for all
@@ -352,6 +353,34 @@ def robustness(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def conditions(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
+    """R^2 under each condition: a row for each, a mark for each estimator; rows have `condition` and the names."""
+    figure = Figure(figsize=(9, 0.36 * len(rows) + 1.4), dpi=110, layout="constrained")
+    figure.suptitle("Under the conditions that recordings bring, after the first second")
+    ax = figure.subplots()
+    ax.spines[["top", "right"]].set_visible(False)
+    places = np.arange(len(rows))
+    for index, (name, label) in enumerate(labels.items()):
+        values = [max(float(row[name]), LEAST_SHOWN) if row[name] != "" else np.nan for row in rows]
+        ax.plot(
+            values,
+            places,
+            ls="",
+            marker="os^DX"[index % 5],
+            ms=7,
+            color=PALETTE[(5, 0, 2, 4, 7)[index % 5]],
+            markerfacecolor="none" if index else None,
+            label=label,
+            clip_on=False,
+        )
+    ax.set_yticks(places, [row["condition"] for row in rows])
+    ax.invert_yaxis()
+    ax.set(xlim=(LEAST_SHOWN, 1.0), xlabel="R² over all tones; what is below 0 stands at the left edge")
+    ax.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

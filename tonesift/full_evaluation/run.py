@@ -19,7 +19,7 @@ from tonesift.evaluation.comparison import Row, Task
 from tonesift.evaluation.estimator import ALL_THE_PAST, NetworkEstimator
 from tonesift.evaluation.run import Result
 from tonesift.evaluation.tables import Table, cells
-from tonesift.full_evaluation import figures, rivals, robustness, uncertainty
+from tonesift.full_evaluation import conditioned, figures, rivals, robustness, uncertainty
 from tonesift.metrics import rounded
 
 RIVAL_SAMPLES = 1_000_000  # that the filters are judged on in the network's own segments, at most
@@ -61,6 +61,8 @@ class FullResult:
         Intervals and residuals; each rival beside the network.
     robustness : dict of str to Table
         By perturbation.
+    conditions : Table
+        R^2 under each condition that recordings bring.
     pictures : dict of str to bytes
         PNG, by name.
     """
@@ -70,6 +72,7 @@ class FullResult:
     uncertainty: Table
     paired: Table
     robustness: dict[str, Table]
+    conditions: Table
     pictures: dict[str, bytes]
 
 
@@ -86,32 +89,44 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
         Curves of its training, from `tables.read_history`.
     """
     task, mixture, targets = result.task, result.mixture, result.targets
+    heard = np.where(result.missing, np.float32(np.nan), mixture)
     memory = Memory(estimator.metadata.reset_samples, estimator.context, estimator.metadata.latency)
-    rows = rival_rows(task, mixture, targets, result.segments, memory)
+    rows = rival_rows(task, heard, targets, result.segments, memory)
     share = slice(0, max(1, WHOLE_SAMPLES // targets.shape[2]))
-    mixture, targets = mixture[share], targets[share]
+    mixture, heard, targets = mixture[share], heard[share], targets[share]
     error = estimator.estimate(mixture) - targets
     alike = {
         name: as_reset(rival.estimate, memory.reset)
-        for name, rival in rivals.all_rivals(task, memory.hop).items()
+        for name, rival in own_rivals(task, memory).items()
         if memory.reset or not knows_the_answer(name, task)
     }
-    errors = {name: estimate(mixture.astype(np.float64)) - targets for name, estimate in alike.items()}
+    errors = {name: estimate(heard.astype(np.float64)) - targets for name, estimate in alike.items()}
     block = uncertainty.block_length(error, memory.reset or 1, task.tones.shape[1] if task.periodic else None)
     labels = {row.name: row.label for row in [*result.own, *rows]}
     same = [row for row in rows if row.context == memory.context]
     compared = {"network": estimator.estimate, **{name: alike[name] for name in best_filters(same)}}
-    points, curves = robustness_curves(compared, task.facts, min(targets.shape[2], ROBUST_SAMPLES))
+    longest = min(targets.shape[2], ROBUST_SAMPLES)
+    points, curves = robustness_curves(compared, task.facts, longest)
+    under = conditioned.table(estimator.estimate, task, longest)
     pictures = draw(result, rows, history, memory.reset, mixture[0], targets[0], error[0] + targets[0])
     pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in compared})
+    if under:
+        pictures["conditions"] = figures.conditions(under, conditioned.labels(labels["network"]))
     return FullResult(
         rows=rows,
         best_filter=comparison.figures(rivals.best_filter(same), task)["r2"],
         uncertainty=uncertainty_table(error, targets, task.facts.frequencies, block),
         paired=paired_table(error, errors, labels, memory.context, block),
         robustness=curves,
+        conditions=under,
         pictures={name: figures.png(figure) for name, figure in pictures.items()},
     )
+
+
+def own_rivals(task: Task, memory: Memory) -> dict[str, rivals.Rival]:
+    """The rivals in the network's own context; filters of named tones need all the past."""
+    found = rivals.all_rivals(task, memory.hop)
+    return found if memory.reset else found | rivals.named_tones(task)
 
 
 def as_reset(estimate: rivals.Estimator, reset: int | None) -> rivals.Estimator:
@@ -119,17 +134,23 @@ def as_reset(estimate: rivals.Estimator, reset: int | None) -> rivals.Estimator:
     return estimate if reset is None else rivals.in_windows(estimate, reset)
 
 
-def rival_rows(task: Task, mixture: NDArray, targets: NDArray, segments: Segments, memory: Memory) -> list[Row]:
-    """Classical filters and the posterior mean on the network's segments; after resets also with all the past."""
+def rival_rows(task: Task, heard: NDArray, targets: NDArray, segments: Segments, memory: Memory) -> list[Row]:
+    """Classical filters and the posterior mean on the network's segments; after resets also with all the past.
+
+    `heard` (R, N) is the mixtures with NaN where a sample is missing.
+    """
     every = -(-len(segments.starts) * segments.samples // RIVAL_SAMPLES)
     some = segments._replace(starts=segments.starts[::every])
-    found = rivals.rival_rows(task, some.cut(mixture), some.cut(targets), memory.context, memory.hop)
+    found = rivals.rival_rows(own_rivals(task, memory), some.cut(heard), some.cut(targets), memory.context)
     if memory.reset is None:
         return found
-    past = slice(0, max(1, WHOLE_SAMPLES // mixture.shape[1])), slice(0, WHOLE_SAMPLES)
-    whole = rivals.rival_rows(task, mixture[past], targets[past[0], :, past[1]], ALL_THE_PAST)
-    reached = comparison.limit_row(task, min(mixture.shape[1], WHOLE_SAMPLES), ALL_THE_PAST)
-    return [*found, *(row for row in (reached, *whole) if not knows_the_answer(row.name, task))]
+    samples = min(heard.shape[1], WHOLE_SAMPLES)
+    count = min(max(1, WHOLE_SAMPLES // heard.shape[1]), len(heard))
+    whole = Segments(np.stack([np.arange(count), np.zeros(count, dtype=np.int64)], axis=1), samples)
+    others = rivals.all_rivals(task) | rivals.named_tones(task)
+    rows = rivals.rival_rows(others, whole.cut(heard), whole.cut(targets), ALL_THE_PAST)
+    reached = comparison.limit_rows(task, whole, ALL_THE_PAST)
+    return [*found, *(row for row in (*reached, *rows) if not knows_the_answer(row.name, task))]
 
 
 def knows_the_answer(name: str, task: Task) -> bool:
@@ -137,7 +158,7 @@ def knows_the_answer(name: str, task: Task) -> bool:
 
     That is so where the waveform does not repeat within a recording.
     """
-    return name in ("limit", "posterior_mean") and task.tones is not None and not task.periodic
+    return name in (*comparison.LIMITS, "posterior_mean") and task.tones is not None and not task.periodic
 
 
 def uncertainty_table(errors: NDArray, targets: NDArray, frequencies: Sequence[float], block: int) -> Table:
@@ -274,8 +295,7 @@ def draw(
     nearest = int(np.argmin(np.abs(np.array(frequencies) - 3)))  # the 3 Hz tone, or the nearest there is
     detail = mixture[:half], tones[nearest, :half], outputs[nearest, :half]
     r2 = [row["r2"] for row in result.tones[1:]]
-    best = [float(value) for value in limits.r2(rows[1].mse, task.power, axis=1)]
-    bars = {rows[0].label: r2, "best possible": best}
+    bars = {row.label: limits.r2(row.mse, task.power, axis=1).tolist() for row in result.own} | {rows[0].label: r2}
     labels = {row.name: row.label for row in rows}
     curves = {labels[name]: curve for name, curve in comparison.curves(rows, task).items()}
     return {

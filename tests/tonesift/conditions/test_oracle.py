@@ -64,6 +64,16 @@ def test_it_is_the_variance_given_what_was_seen(chosen, seen):
     assert np.allclose(oracle_mse(told, seen), closed_form(told, seen), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("chosen", [ALL, *EXACT])
+def test_one_that_begins_later_is_told_what_happens_from_there_on(chosen):
+    facts, _, _ = made(train_recordings=1, duration=0.06, **{"gap_length": [0.002, 0.01], **chosen})
+    later = oracle.cut(tell(facts, 60, 0), 20, 30)
+    assert later.heard.shape == (30, 4, 2)
+    assert np.allclose(
+        oracle_mse(later, limits.hopped(30, 3)), closed_form(later, limits.hopped(30, 3)), rtol=1e-6, atol=1e-9
+    )
+
+
 def test_an_estimator_that_is_told_as_much_errs_as_much():
     """Recordings as they are made, and the best linear estimate of each, with all of it seen."""
     facts, mixtures, tones = made(train_recordings=60, duration=SAMPLES / 1000, **ALL)
@@ -89,7 +99,7 @@ def test_what_is_told_that_nobody_knows_is_said():
 
 
 def test_covariances_that_no_memory_holds_are_refused(monkeypatch):
-    facts, _, _ = made(noise_std=0.1, coloured=[0.1, 0.1])
+    facts, _, _ = made(noise_std=0.1, coloured=[0.1, 0.1], outlier_share=0.1)
     monkeypatch.setattr(memory, "available", lambda: 1000)
     with pytest.raises(InputError, match="covariances of coloured noise: takes"):
         oracle_mse(tell(facts, SAMPLES, 0), limits.causal(SAMPLES))

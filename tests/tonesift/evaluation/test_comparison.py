@@ -3,6 +3,7 @@ import pytest
 
 from tonesift.data import signals
 from tonesift.data.recordings import Facts
+from tonesift.data.segments import Segments
 from tonesift.estimators import filters, limits
 from tonesift.evaluation import comparison
 from tonesift.full_evaluation import rivals
@@ -13,6 +14,16 @@ PHASES, AMPLITUDES = np.array([[0.0, 45.0]]), np.ones((1, 2))
 def make_facts(task="fixed", frequencies=(2.0, 5.0), noise_std=0.1, amplitudes=AMPLITUDES):
     moment = float(np.mean(amplitudes**2))
     return Facts(100.0, frequencies, PHASES[:, : len(frequencies)], amplitudes, moment, noise_std, task, 1)
+
+
+def limit_row(task, samples, context, hop=1):
+    """The limit on segments of so many samples."""
+    (row,) = comparison.limit_rows(task, Segments(np.zeros((1, 2), dtype=np.int64), samples), context, hop)
+    return row
+
+
+def rival_rows(task, mixture, tones, context):
+    return rivals.rival_rows(rivals.all_rivals(task), mixture, tones, context)
 
 
 def make_segments(facts, count, samples):
@@ -35,14 +46,14 @@ def test_without_a_common_period_the_limit_is_over_the_recordings_own_offsets_an
     task = comparison.make_task(make_facts(frequencies=(2.0, 5.037)), 400)
     assert not task.periodic
     assert task.tones.shape == (2, 400)
-    assert "over this recording's offsets" in comparison.limit_row(task, 20, "20 samples").label
+    assert "over this recording's offsets" in limit_row(task, 20, "20 samples").label
 
 
 @pytest.mark.parametrize("facts", [make_facts(noise_std=0.3), make_facts("general")], ids=["fixed", "general"])
 @pytest.mark.parametrize("hop", [1, 3, 10])
 def test_the_limit_at_a_hop_has_read_whole_steps_and_the_rest(facts, hop):
     task = comparison.make_task(facts, 400)
-    row = comparison.limit_row(task, 25, "25 samples", hop)
+    row = limit_row(task, 25, "25 samples", hop)
     seen = np.array([min(25, (sample // hop + 1) * hop) for sample in range(25)])
     np.testing.assert_array_equal(row.mse, comparison.limit(task, seen))
     assert (row.hop, row.context, row.causal) == (hop, "25 samples", True)
@@ -54,7 +65,7 @@ def test_the_limit_of_the_general_task_at_a_hop_is_that_of_regression():
     angle = 2 * np.pi * np.outer(np.arange(samples) / 100, facts.frequencies)
     basis = np.stack([np.sin(angle), np.cos(angle)], axis=-1)  # (T, K, 2)
     prior = np.eye(4) / (facts.second_moment / 2)
-    row = comparison.limit_row(comparison.make_task(facts, 400), samples, "24 samples", hop)
+    row = limit_row(comparison.make_task(facts, 400), samples, "24 samples", hop)
     for sample in range(samples):
         read = basis[: min(samples, (sample // hop + 1) * hop)].reshape(-1, 4) / 2
         covariance = np.linalg.inv(read.T @ read / facts.noise_std**2 + prior).reshape(2, 2, 2, 2)
@@ -67,7 +78,7 @@ def test_the_limit_of_the_general_task_at_a_hop_is_that_of_regression():
 @pytest.mark.parametrize("facts", [make_facts(noise_std=0.3), make_facts("general")], ids=["fixed", "general"])
 def test_larger_steps_know_more_on_average(facts):
     task = comparison.make_task(facts, 400)
-    one, ten = (comparison.limit_row(task, 30, "30 samples", hop).mse for hop in (1, 10))
+    one, ten = (limit_row(task, 30, "30 samples", hop).mse for hop in (1, 10))
     assert ten.mean() < one.mean()
     assert (ten[:, :9].mean(axis=0) < one[:, :9].mean(axis=0)).all()
     assert ten[:, 9::10] == pytest.approx(one[:, 9::10], rel=0.1)  # the last of a step has read as much; other draws
@@ -106,7 +117,7 @@ def test_no_estimator_beats_the_limit_and_the_posterior_mean_reaches_it():
     task = comparison.make_task(facts, 400)
     mixture, tones = make_segments(facts, 4000, 20)
     best = comparison.limit(task, limits.causal(20)).mean()
-    rows = {row.name: row for row in rivals.rival_rows(task, mixture, tones, "20 samples")}
+    rows = {row.name: row for row in rival_rows(task, mixture, tones, "20 samples")}
     assert rows["posterior_mean"].mse.mean() == pytest.approx(best, rel=0.03)
     for name, row in rows.items():
         if row.causal:
@@ -120,7 +131,7 @@ def test_in_the_general_task_the_kalman_filter_reaches_the_limit_and_nobody_know
     phase, time = rng.uniform(0, 2 * np.pi, (3000, 2, 1)), np.arange(30) / 100
     tones = np.sin(2 * np.pi * np.array([2.0, 5.0])[:, None] * time + phase)
     mixture = tones.mean(axis=1) + rng.normal(0, 0.1, (3000, 30))
-    rows = {row.name: row for row in rivals.rival_rows(task, mixture, tones, "30 samples")}
+    rows = {row.name: row for row in rival_rows(task, mixture, tones, "30 samples")}
     assert set(rows) == set(filters.FILTERS)
     assert rows["kalman"].mse.mean() == pytest.approx(comparison.limit(task, limits.causal(30)).mean(), rel=0.05)
     assert task.power == pytest.approx([0.5, 0.5])
@@ -129,7 +140,7 @@ def test_in_the_general_task_the_kalman_filter_reaches_the_limit_and_nobody_know
 def test_the_best_filter_is_causal_and_does_not_know_the_waveforms():
     facts = make_facts()
     task = comparison.make_task(facts, 400)
-    rows = rivals.rival_rows(task, *make_segments(facts, 500, 60), "60 samples")
+    rows = rival_rows(task, *make_segments(facts, 500, 60), "60 samples")
     best = rivals.best_filter(rows)
     assert best.name in ("kalman", "wiener")
     assert best.mse.mean() <= min(row.mse.mean() for row in rows if row.causal and row.name != "posterior_mean")
