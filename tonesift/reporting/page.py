@@ -169,6 +169,18 @@ def wins(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> list[st
     return found
 
 
+def _beyond(rows: Sequence[Row]) -> list[str]:
+    """Why the best estimator itself may do better here than the best possible."""
+    limit, found = _row(rows, "limit"), _row(rows, "posterior_mean")
+    values = [_number(row["r2"]) for row in (limit, found) if row]
+    if len(values) < 2 or None in values or values[1] <= values[0] or limit["context"] != found["context"]:
+        return []
+    return [
+        f"The best possible, {values[0]:.3f}, is the mean over recordings without number; on this test the best "
+        f"estimator itself, the posterior mean, comes to {values[1]:.3f}."
+    ]
+
+
 def _tone_wins(same: Sequence[Row], ours: Row, names: Mapping[str, str]) -> list[str]:
     """Tones that an estimator with the same context does better on though it is not better overall."""
     behind = [row for row in same if row not in _better(same, ours, "r2")]
@@ -307,7 +319,7 @@ def _comparison(content: Content) -> dict[str, Any] | None:
         "heading": "Comparison",
         "columns": [*_columns("Estimator", "Context", numbers=numbers), *_columns("Causal", "Told")],
         "rows": [{"kind": KINDS.get(row["name"], ""), "cells": _estimator(row, keys)} for row in ordered],
-        "sentences": wins(content.comparison, names),
+        "sentences": [*wins(content.comparison, names), *_beyond(content.comparison)],
     }
 
 

@@ -41,7 +41,7 @@ TONES = [  # as csv.DictReader gives them
     {"tone": "3 Hz", "frequency_hz": "3.0", "r2": "0.38", "mse": "0.31", "snr_gain_db": "-6", "train_ratio": "1.1"},
 ]
 UNCERTAINTY = {
-    "r2": {"all": [0.54, 0.5, 0.58], "tone_1": [0.7, 0.65, 0.75], "tone_2": [-0.38, -0.42, -0.34]},
+    "r2": {"all": [0.54, 0.5, 0.58], "1 Hz": [0.7, 0.65, 0.75], "3 Hz": [-0.38, -0.42, -0.34]},
     "paired": [
         {"rival": "A", "context": "50 samples", "mse_difference": 0.1, "low": 0.05, "high": 0.15, "p": 1e-9},
         {"rival": "B", "context": "50 samples", "mse_difference": -0.1, "low": -0.15, "high": -0.05, "p": 0.01},
@@ -177,6 +177,22 @@ def test_the_text_says_who_is_better_with_the_same_context():
         "With the network's own context (50 samples) the R4 (told frequencies; 0.590), the R3 (told frequencies; "
         "0.580), the R2 (told frequencies; 0.570) and 2 more do better than its R² of 0.540."
     )
+
+
+@pytest.mark.parametrize(
+    ("reached", "context", "told"),
+    [
+        (0.61, "50 samples", True),
+        (0.59, "50 samples", False),
+        (0.61, "all the past", False),
+        (None, "50 samples", False),
+    ],
+)
+def test_the_text_says_why_the_best_estimator_may_reach_more_than_the_best_possible(content, reached, context, told):
+    row = estimator("posterior_mean", reached, context=context)
+    text = Page(render(replace(content, comparison=[*COMPARISON, row]))).text
+    assert ("The best possible, 0.600, is the mean over recordings without number; on this test" in text) is told
+    assert ("the posterior mean, comes to 0.610" in text) is told
 
 
 def test_nothing_is_said_of_wins_without_the_network():
