@@ -1,8 +1,8 @@
 """Each stage by itself: what goes wrong is one clear line, exit status 1, and no half-written file."""
 
+import json
 import os
 import pty
-import json
 import re
 import resource
 import shutil
