@@ -21,7 +21,7 @@ PARAMS = Path("params.yaml")
 MODEL, CURVES, TABLES = Path("models/model.safetensors"), Path("metrics/train/plots"), Path("metrics/evaluate")
 PICTURES = Path("plots/evaluate")
 REMEDY = "run `make repro`, or `make undo`"
-WORDS = ("tone", "name", "label", "context", "causal", "told", "rival", "tones_effect")
+WORDS = ("tone", "name", "label", "context", "causal", "told", "rival", "tones_effect", "condition", "taken")
 CAPTIONS = {
     "overview": "One page of everything.",
     "graph2": "Every tone: mixture, target and output over two periods of the slowest tone.",
@@ -30,6 +30,7 @@ CAPTIONS = {
     "training": "Training curves; the dotted line is the epoch that was kept.",
     "tones": "1 − R² of each tone beside the best possible.",
     "robustness": "R² where the recording is not what was trained on.",
+    "conditions": "R² under the conditions that recordings bring, the network's beside that of filters.",
     "scatter": "Output against target; the colour counts samples, on a logarithmic scale.",
     "errors": "Distribution of the errors, and their quantiles against those of a normal distribution.",
     "spectra": "Spectrum of target, output and error of each tone.",
@@ -46,15 +47,15 @@ def write_report(arguments: argparse.Namespace) -> None:
     tones = read("tones", needed=("tone", *diagnosis.SCORES))
     comparison = read("comparison", needed=("name", "label", "context", "causal", "r2", "mse"))
     limits = [float(row["r2"]) for row in comparison if row["name"] == "limit"]
-    if not tones or not limits:
-        raise InputError(
-            f"{TABLES}: {'comparison.csv has no row limit' if tones else 'tones.csv has no row'}: {REMEDY}"
-        )
+    if not tones:
+        raise InputError(f"{TABLES}: tones.csv has no row: {REMEDY}")
+    conditions = read("conditions", needed=("condition", "network"))
     scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
-    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limits[0], settings)
+    found = diagnosis.diagnose(tables.read_history(CURVES), scores, limits[0] if limits else None, settings)
     digest = models.digest(MODEL)
     content = page.Content(
         comparison=comparison,
+        conditions=conditions,
         tones=tones,
         uncertainty=read_uncertainty(),
         diagnosis=dataclasses.asdict(found),
@@ -68,7 +69,7 @@ def write_report(arguments: argparse.Namespace) -> None:
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
     )
     write(arguments.page, page.render(content))
-    write(arguments.card, card.render(metadata, tones, comparison, digest=digest))
+    write(arguments.card, card.render(metadata, tones, comparison, conditions, digest=digest))
     print(f"Diagnosis: {found.verdict}")
     print(*found.sentences, sep="\n")
     if found.commands:

@@ -67,7 +67,7 @@ def _signal(name: str, file: str, mutate: Mutator, *commands: Command) -> Kind:
 
 
 OUT = ("-o", "out.csv")
-TABLES = ("tones", "comparison", "uncertainty", "paired")
+TABLES = ("tones", "comparison", "uncertainty", "paired", "conditions")
 CURVES = ("train/loss", "validation/r2")
 KEPT_BEST, KEPT_REPORT = (*BEST[:2], "studies/kept.yaml"), (*REPORTED[:2], "studies/kept.yaml")
 FILTERED = (*FILTER, "in.csv", "-o", "out.csv", *RATE)

@@ -1,5 +1,6 @@
 """Each stage by itself: what goes wrong is one clear line, exit status 1, and no half-written file."""
 
+import json
 import os
 import pty
 import re
@@ -128,7 +129,21 @@ def test_under_conditions_the_pipeline_runs_to_its_end(copy):
     for stage, paths in PATHS.items():
         copy.stage(stage, *paths)
     rows = copy.read("metrics/evaluate/comparison.csv")
-    assert "best possible, were it white noise alone" in rows
+    assert "bound: an oracle that is told frequency paths, switching times, each sample's noise level" in rows
+    assert "best possible" not in rows
+    assert "limit" not in json.loads(copy.read("metrics/evaluate/metrics.json"))
+    page, card = copy.path / "report.html", copy.path / "card.md"
+    copy.module("pages.report", str(page), str(card))
+    assert "bound: an oracle" in page.read_text(encoding="utf-8")
+
+
+def test_where_no_limit_is_known_none_is_told(copy):
+    """Nobody knows how well waveforms that drift can be told apart from noise."""
+    copy.set({"data": {"conditions": {"drift": 0.02}}, "evaluate": {"detail": "scores"}})
+    for stage, paths in PATHS.items():
+        said = copy.stage(stage, *paths).stdout
+    assert "no limit is known under these conditions" in said
+    assert set(json.loads(copy.read("metrics/evaluate/metrics.json"))) == {"test"}
 
 
 def test_a_background_that_is_no_good(copy):

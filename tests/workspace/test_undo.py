@@ -63,7 +63,7 @@ def is_back(workspace, remade=False):
 
 
 def test_the_committed_bits_are_told(copy):
-    assert command(copy, "verdict").stdout.startswith("The committed bits: all 14 outputs are as dvc.lock has them at ")
+    assert command(copy, "verdict").stdout.startswith("The committed bits: all 15 outputs are as dvc.lock has them at ")
 
 
 def test_other_parameters_and_code_are_named_with_the_outputs_they_changed(copy):

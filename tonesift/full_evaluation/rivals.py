@@ -177,11 +177,14 @@ def rival_rows(rivals: dict[str, Rival], mixture: NDArray, targets: NDArray, con
     """
     rows = []
     for name, (label, causal, knows, hop, drawn, estimate) in rivals.items():
-        some = slice(None, None, -(-mixture.size // AUTO_SAMPLES) if name == AUTO else 1)
+        some, where = slice(None), context
+        if isinstance(estimate, Auto) and mixture.size > AUTO_SAMPLES:
+            some = slice(None, None, -(-mixture.size // AUTO_SAMPLES))
+            where = f"{context}, {len(mixture[some])} of {len(mixture)} segments"
         mse = np.mean((estimate(mixture[some].astype(np.float64)) - targets[some]) ** 2, axis=0)
         if isinstance(estimate, Auto):
             label = f"{label}: {most_taken(estimate.taken)}"
-        rows.append(Row(name, label, context, causal, knows, mse, hop, drawn))
+        rows.append(Row(name, label, where, causal, knows, mse, hop, drawn))
     return rows
 
 

@@ -19,6 +19,8 @@ from tonesift.metadata import Metadata
 
 Row = Mapping[str, Any]
 NONE = "–"  # in cells without a figure
+FOUND = "auto"  # the filter that finds its settings itself, in rows of conditions
+UNTESTED = "coloured or impulsive noise, drifting frequencies, "
 SPECIAL = "\\`*_{}[]<>|#~"
 
 SNIPPET = Template("""\
@@ -37,6 +39,7 @@ def render(
     metadata: Metadata,
     rows: Sequence[Row],
     comparison: Sequence[Row],
+    conditions: Sequence[Row] = (),
     *,
     path: str = "models/model.safetensors",
     digest: str | None = None,
@@ -51,6 +54,8 @@ def render(
         Rows of `tones.csv`, all tones first; empty if the model was not judged yet.
     comparison : sequence of mapping
         Estimators with 'name', 'label', 'context', 'causal', 'told', 'r2', 'mse'; may be empty.
+    conditions : sequence of mapping
+        Rows of `conditions.csv`: 'condition', and R² of 'network' and of other estimators; may be empty.
     path : str
         Where the model file is, from the top of the repository.
     digest : str, optional
@@ -61,7 +66,7 @@ def render(
         ["## Data it was trained on", *_data(metadata)],
         ["## Training", *_training(metadata)],
         ["## Figures", *_figures(metadata, rows, comparison)] if rows or comparison else [],
-        ["## Limits of use", *_limits(metadata)],
+        ["## Limits of use", *_limits(metadata, conditions)],
         ["## How to use it", "From the top of the repository:", SNIPPET.substitute(path=path, rate=_rate(metadata))],
         ["## Licence", "MIT, as the rest of the repository; see the file `LICENSE` at its top."],
     ]
@@ -200,7 +205,7 @@ def context(row: Row) -> str:
     return f"{row.get('context') or NONE}{at_a_time}"
 
 
-def _limits(metadata: Metadata) -> list[str]:
+def _limits(metadata: Metadata, conditions: Sequence[Row]) -> list[str]:
     waveforms = {
         "fixed": "- **Only these waveforms.** Phases and amplitudes were the same in all of training: with others the "
         "output is wrong, and nothing warns of it.",
@@ -214,10 +219,25 @@ def _limits(metadata: Metadata) -> list[str]:
         f"- **Noise**: white and Gaussian, of standard deviation {metadata.noise_std:g} beside the mean of the tones. "
         "At other levels it still assumes this one.",
         "- **Scaling**: the mixture must be the mean of the tones, not their sum, in the units of training.",
-        "- **Not tested on**: recordings of the real world, coloured or impulsive noise, drifting frequencies, several "
-        "channels.",
+        *_under(conditions),
+        f"- **Not tested on**: recordings of the real world, {'' if conditions else UNTESTED}several channels.",
     ]
     return ["\n".join(point for point in points if point)]
+
+
+def _under(conditions: Sequence[Row]) -> list[str]:
+    """What is left of it under the conditions that recordings bring, as a point of the list."""
+    if not conditions:
+        return []
+    each = [
+        f"{row['condition']} {_text(row['network'], '.2f')}"
+        + (f" ({_text(row[FOUND], '.2f')})" if row.get(FOUND) not in (None, "") else "")
+        for row in conditions
+    ]
+    return [
+        "- **What recordings bring** and it was not trained on: R² after 1 s, in brackets that of a filter told the "
+        f"frequencies alone (`tonesift filter --tones`): {', '.join(each)}."
+    ]
 
 
 def _memory(metadata: Metadata) -> str:

@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TONE_PREFIX = "r2_tone_"
 SETTLED = "r2_settled"
-KINDS = {"network": "ours", "limit": "limit"}  # rows that are coloured
+KINDS = {"network": "ours", "limit": "limit", "bound": "limit"}  # rows that are coloured
 NONE = "–"  # in cells without a figure
 NAMED = 3  # estimators in a sentence: the table has the rest
 LEVEL = 0.95  # of the intervals, where they do not say
@@ -61,8 +61,10 @@ class Content:
         Small line above the headline.
     comparison : sequence of mapping
         Estimators: 'name', 'label', 'context', 'causal' ('yes' or 'no'), 'told', 'r2', 'mse', 'r2_tone_1', ...; the
-        one called 'limit' is the best possible, 'network' is the network. 'r2_settled' (after the first second) may be
-        empty.
+        one called 'limit' is the best possible, one called 'bound' more than anybody can, 'network' is the network.
+        'r2_settled' (after the first second) may be empty.
+    conditions : sequence of mapping
+        Rows of `conditions.csv`: 'condition', R² of 'network' and of other estimators under their names, and 'taken'.
     tones : sequence of mapping
         Rows of `tones.csv`, all tones first.
     uncertainty : mapping
@@ -82,6 +84,7 @@ class Content:
 
     title: str = "tonesift"
     comparison: Sequence[Row] = ()
+    conditions: Sequence[Row] = ()
     tones: Sequence[Row] = ()
     uncertainty: Mapping[str, Any] = field(default_factory=dict)
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +105,7 @@ def render(content: Content) -> str:
     parts = {
         "comparison": _comparison(content),
         "tones": _tones(content),
+        "conditions": _conditions(content),
         "uncertainty": _uncertainty(content),
         "diagnosis": _with_heading("Diagnosis", content.diagnosis),
         "pictures": {"heading": "Pictures", "shown": [_embedded(each) for each in content.pictures]}
@@ -150,7 +154,7 @@ def wins(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> list[st
     ours = _row(rows, "network")
     if ours is None:
         return []
-    rivals = [row for row in rows if row["name"] not in ("network", "limit")]
+    rivals = [row for row in rows if row["name"] not in KINDS]
     same = [row for row in rivals if (row["context"], row["causal"]) == (ours["context"], ours["causal"])]
     other = [row for row in rivals if not any(row is each for each in same)]
     found = []
@@ -336,6 +340,13 @@ def _estimator(row: Row, keys: Sequence[str]) -> list[str]:
     ]
 
 
+CONDITION_COLUMNS = {
+    "network": "network",
+    "kalman": "Kalman",
+    "extended": "extended Kalman",
+    "student": "Kalman, Student t",
+    "auto": "named tones, settings found",
+}
 TONE_COLUMNS = {
     "r2": ("R²", ".3f"),
     "mse": ("MSE", ".4f"),
@@ -366,6 +377,30 @@ def _tones(content: Content) -> dict[str, Any] | None:
     ]
     columns = _columns("Tone", numbers=[title for title, _ in shown.values()])
     return {"heading": "Tone by tone", "columns": columns, "rows": rows}
+
+
+def _conditions(content: Content) -> dict[str, Any] | None:
+    if not content.conditions:
+        return None
+    names = [name for name in CONDITION_COLUMNS if name in content.conditions[0]]
+    rows = [
+        {
+            "kind": "",
+            "cells": [row["condition"], *(_text(row[name], ".3f") for name in names), row.get("taken") or NONE],
+        }
+        for row in content.conditions
+    ]
+    columns = [*_columns("Condition", numbers=[CONDITION_COLUMNS[name] for name in names]), *_columns("Settings found")]
+    return {"heading": "Conditions", "columns": columns, "rows": rows, "sentence": held(content.conditions)}
+
+
+def held(rows: Sequence[Row]) -> str:
+    """Under which conditions the network is ahead of every filter beside it, in a sentence."""
+    others = [name for name in CONDITION_COLUMNS if name != "network"]
+    ahead = [row["condition"] for row in rows if _rank(row, "network") > max(_rank(row, name) for name in others)]
+    if not ahead:
+        return "Under none of these is the network ahead of the best of the filters beside it."
+    return f"The network is ahead of every filter beside it under {', '.join(ahead)}; under the others it is not."
 
 
 def _uncertainty(content: Content) -> dict[str, Any] | None:

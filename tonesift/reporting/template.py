@@ -135,8 +135,8 @@ TEMPLATE = """\
 <section id="comparison"><h2>{{ comparison.heading }}</h2>
 {% for sentence in comparison.sentences %}<p>{{ sentence }}</p>
 {% endfor %}{{ table(comparison.columns, comparison.rows, comparison.heading) }}
-<p class="soft">Best R² first. The network's row and the best possible are coloured. Context is what an estimator may
-read before it answers; a causal one reads no later sample.</p>
+<p class="soft">Best R² first. The network's row is coloured, and the best possible or, where that is not known, a
+bound. Context is what an estimator may read before it answers; a causal one reads no later sample.</p>
 </section>
 {% endif %}
 {% if tones %}
@@ -145,6 +145,15 @@ read before it answers; a causal one reads no later sample.</p>
 <p class="soft">On recordings the network has never seen. MSE: mean squared error, RMSE its root, MAE: mean absolute
 error; gain: SNR of the output less that of the tone inside the mixture; the last column is the error on test over that
 on the training windows, wanted 0.9 to 1.1.</p>
+</section>
+{% endif %}
+{% if conditions %}
+<section id="conditions"><h2>{{ conditions.heading }}</h2>
+<p>{{ conditions.sentence }}</p>
+{{ table(conditions.columns, conditions.rows, conditions.heading) }}
+<p class="soft">R² after the first second where recordings of the same tones go through what docs/conditions.md
+describes, one condition after the other. Nothing was trained for it; the filters are told what they are told above, the
+last one the frequencies alone: its settings are those that the recording shows.</p>
 </section>
 {% endif %}
 {% if uncertainty %}

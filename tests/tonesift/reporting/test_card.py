@@ -98,6 +98,19 @@ def test_a_model_that_was_not_judged_has_a_card_without_figures():
     assert "## Figures" not in card.render(described(), [], [])
 
 
+def test_what_was_tested_is_not_called_untested():
+    rows = [
+        {"condition": "drift", "network": "0.438", "auto": "0.995"},
+        {"condition": "gaps", "network": "-0.2", "auto": ""},
+    ]
+    text = card.render(described(), ROWS, COMPARISON, rows)
+    assert "drift 0.44 (0.99), gaps -0.20." in text
+    assert "**Not tested on**: recordings of the real world, several channels." in text
+    without = card.render(described(), ROWS, COMPARISON)
+    assert "coloured or impulsive noise, drifting frequencies, several channels" in without
+    assert "What recordings bring" not in without
+
+
 def test_tasks_differ_in_what_they_were_trained_for():
     assert "Only these waveforms" in card.render(described(), [], [])
     general = card.render(described(task="general"), [], [])

@@ -152,6 +152,28 @@ def test_the_figure_after_the_first_second_has_a_column_where_there_is_one():
     assert "after 1 s" not in render(Content(comparison=without))
 
 
+def test_conditions_have_a_table_and_a_sentence_that_follows_it():
+    rows = [
+        {"condition": "clean", "network": "0.998", "kalman": "0.999", "auto": "0.997", "taken": "kalman"},
+        {"condition": "gaps", "network": "0.95", "kalman": "0.6", "auto": "", "taken": ""},
+    ]
+    page = Page(render(Content(conditions=rows)))
+    assert page.rows[0][1] == ["Condition", "network", "Kalman", "named tones, settings found", "Settings found"]
+    assert page.rows[2][1] == ["gaps", "0.950", "0.600", "–", "–"]
+    assert "ahead of every filter beside it under gaps; under the others it is not" in page.text
+    behind = [row | {"kalman": "0.999"} for row in rows]
+    assert "Under none of these is the network ahead" in Page(render(Content(conditions=behind))).text
+    assert "Conditions" not in Page(render(Content(comparison=COMPARISON))).text
+
+
+def test_a_bound_is_no_best_possible():
+    bound = [row | {"name": "bound"} if row["name"] == "limit" else row for row in COMPARISON]
+    assert headline(Content(comparison=bound)) == "R² 0.540 on recordings never seen"
+    page = Page(render(Content(comparison=bound)))
+    assert "limit" in [kind for kind, _ in page.rows]
+    assert wins(bound) == wins(COMPARISON)
+
+
 def test_tones_go_by_their_frequencies_where_these_are_known(content):
     page = Page(render(content))
     assert page.rows[0][1][4:6] == ["R² 1 Hz", "R² 3 Hz"]
