@@ -30,7 +30,7 @@ CAPTIONS = {
     "training": "Training curves; the dotted line is the epoch that was kept.",
     "tones": "1 − R² of each tone beside the best possible.",
     "robustness": "R² where the recording is not what was trained on.",
-    "conditions": "R² under the conditions that recordings bring, the network's beside that of filters.",
+    "conditions": "1 − R² under the conditions that recordings bring, the network's beside that of filters.",
     "scatter": "Output against target; the colour counts samples, on a logarithmic scale.",
     "errors": "Distribution of the errors, and their quantiles against those of a normal distribution.",
     "spectra": "Spectrum of target, output and error of each tone.",

@@ -25,7 +25,7 @@ AXES = {
     "clipped": "clipped at a share of the peak",
     "missing": "share of samples missing, in bursts",
 }
-LEAST_SHOWN = -0.02  # R² of the picture of conditions
+MOST_SHOWN = 2.0  # of 1 - R^2 under conditions
 STYLES = ("-", "--", "-.", ":")
 MARKERS = "os^D"
 ERROR_SHARE = "1 − R²"  # on a logarithmic axis: near 1, R² itself looks the same for all
@@ -357,16 +357,19 @@ def robustness(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
 
 
 def conditions(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
-    """R^2 under each condition: a row for each, a mark for each estimator; rows have `condition` and the names."""
+    """1 - R^2 under each condition: a row for each, a mark for each estimator.
+
+    Rows have `condition`, and the R^2 by the estimators' names.
+    """
     figure = Figure(figsize=(9, 0.36 * len(rows) + 1.4), dpi=110, layout="constrained")
     figure.suptitle("Under the conditions that recordings bring, after the first second")
     ax = figure.subplots()
     ax.spines[["top", "right"]].set_visible(False)
     places = np.arange(len(rows))
     for index, (name, label) in enumerate(labels.items()):
-        values = [max(float(row[name]), LEAST_SHOWN) if row[name] != "" else np.nan for row in rows]
-        ax.plot(
-            values,
+        values = [_error_share(float(row[name])) if row[name] != "" else np.nan for row in rows]
+        ax.semilogx(
+            np.minimum(values, MOST_SHOWN),
             places,
             ls="",
             marker="os^DX"[index % 5],
@@ -378,7 +381,9 @@ def conditions(rows: Sequence[Mapping], labels: Mapping[str, str]) -> Figure:
         )
     ax.set_yticks(places, [row["condition"] for row in rows])
     ax.invert_yaxis()
-    ax.set(xlim=(LEAST_SHOWN, 1.0), xlabel="R² over all tones; what is below 0 stands at the left edge")
+    ax.set_xlim(right=MOST_SHOWN)
+    ax.axvline(1.0, color="0.4", lw=0.8)
+    ax.set_xlabel(f"{ERROR_SHARE} over all tones; at 1 silence, what is above {MOST_SHOWN:g} at the edge")
     ax.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
