@@ -84,6 +84,8 @@ def write(arguments: argparse.Namespace, result: "Result", full: "FullResult | N
 
 def best_possible(content: Mapping[str, Mapping[str, float]]) -> str:
     """What the network's figure stands beside, in words."""
+    if content.get("limit", {}).get("r2") == 0:
+        return "and 0 is the best possible: the mixtures hold nothing of the tones"
     if "limit" in content:
         return f"{content['limit']['share']:.1%} of the best possible"
     if "bound" in content:

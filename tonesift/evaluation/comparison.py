@@ -31,6 +31,7 @@ LIMIT_SAMPLES, LIMIT_SEGMENTS, STATIONARY_NUMBERS, WHITENED_NUMBERS = 150_000, 5
 WHITENED_SAMPLES = 1000  # beyond, coloured noise beside noise of changing level is told too: to whiten it takes minutes
 CHANGING = ("tail_scale", "burst_share", "outlier_share", "gap_share")  # conditions that make the noise's level change
 LIMITS = ("limit", "bound")  # names of rows that are no estimators
+ANY_PHASE = 180.0  # degrees of jitter: a sample is then as likely whatever the tones' phases, and tells nothing of them
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,9 @@ def limit_rows(task: Task, segments: Segments, context: str, hop: int = 1) -> li
         Samples read before they are answered.
     """
     conditions, seen = task.conditions, limits.hopped(segments.samples, hop)
+    if conditions.jitter_phase == ANY_PHASE:
+        nothing = np.repeat(task.power[:, None], segments.samples, axis=1)  # of the best answer, 0
+        return [Row("limit", "best possible: nothing to learn", context, True, "all but the tones", nothing, hop, True)]
     name, label, knows = "limit", "best possible", "waveforms, noise level"
     if task.tones is None:
         knows = "frequencies, noise level, amplitude prior"

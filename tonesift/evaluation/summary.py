@@ -19,7 +19,7 @@ def summary(result: Result, best_filter: float | None) -> dict[str, dict[str, fl
     content = {"test": test}
     for row in result.own[1:]:  # the limit, or a bound, or none
         best = comparison.figures(row, result.task)["r2"]
-        content[row.name] = {"r2": best, "share": rounded(test["r2"] / best)}
+        content[row.name] = {"r2": best} | ({"share": rounded(test["r2"] / best)} if best > 0 else {})
     content |= result.settled
     if result.members:
         content["members"] = {"r2": rounded(fmean(result.members)), "best_r2": rounded(max(result.members))}

@@ -136,7 +136,9 @@ def headline(content: Content) -> str:
     ours, limit = _overall(content), _limit(content)
     if ours is None:
         return "Report on a run"
-    if limit is None or limit <= 0:
+    if limit == 0:
+        return f"R² {ours:.3f} on recordings never seen, and 0 is the best possible: there is nothing to learn"
+    if limit is None or limit < 0:
         return f"R² {ours:.3f} on recordings never seen"
     return f"R² {ours:.3f} on recordings never seen: {_percent(ours / limit)} of the best possible, {limit:.3f}"
 

@@ -13,6 +13,7 @@ from tonesift.estimators import filters, limits
 from tonesift.evaluation import comparison
 from tonesift.full_evaluation import rivals
 
+LONG = {"sampling_rate": 100.0, "duration": 60.0, "amplitude_range": [1.0, 1.0]}
 SLOW = {"sampling_rate": 100.0, "noise_std": 0.1, "train_recordings": 6, "duration": 2.0}
 
 
@@ -123,6 +124,19 @@ def test_of_known_waveforms_damage_leaves_the_limit_of_white_noise_as_a_bound(da
 )
 def test_of_known_waveforms_that_change_no_limit_is_known(conditions):
     assert comparison.limit_rows(fixed(**conditions), segments((0, 0)), "all") == []
+
+
+@pytest.mark.parametrize("task", ["fixed", "general"])
+@pytest.mark.parametrize(("degrees", "explained"), [(180.0, 0.0), (45.0, 0.6)])
+def test_with_any_phase_at_every_sample_there_is_nothing_to_learn(task, degrees, explained):
+    facts, mixtures, tones = made(**LONG, task=task, jitter_phase=degrees, jitter_amplitude=0.2)
+    past = np.lib.stride_tricks.sliding_window_view(mixtures, 50, axis=1).reshape(-1, 50)
+    wanted = tones[:, :, 49:].transpose(0, 2, 1).reshape(-1, 4)
+    left = wanted - past @ np.linalg.lstsq(past, wanted, rcond=None)[0]
+    assert 1 - np.mean(left**2) / np.mean(wanted**2) == pytest.approx(explained, abs=0.02 if degrees == 180 else 0.4)
+    rows = comparison.limit_rows(task_of(facts, tones.shape[2]), segments((0, 0)), "all")
+    assert any("nothing to learn" in row.label for row in rows) == (degrees == 180)
+    assert all(limits.r2(row.mse, task_of(facts).power) == 0 for row in rows if degrees == 180)
 
 
 def test_what_recordings_hold_is_measured_where_they_are_not_missing():
