@@ -177,7 +177,7 @@ def quiet_environment(home: Path) -> dict[str, str]:
 
 
 def bring_compiled(path: Path) -> None:
-    """Bring what Numba has compiled here already, which takes it ten seconds: it is of the files of these very times."""
+    """Bring what Numba has compiled here, which takes it ten seconds; it goes by the times of the files."""
     for kept in (ROOT / "tonesift").rglob("*.nb[ci]"):
         place = path / kept.relative_to(ROOT)
         place.parent.mkdir(exist_ok=True)
