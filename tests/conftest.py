@@ -176,6 +176,14 @@ def quiet_environment(home: Path) -> dict[str, str]:
     )
 
 
+def bring_compiled(path: Path) -> None:
+    """Bring what Numba has compiled here, which takes it ten seconds; it goes by the times of the files."""
+    for kept in (ROOT / "tonesift").rglob("*.nb[ci]"):
+        place = path / kept.relative_to(ROOT)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy2(kept, place)
+
+
 @pytest.fixture(scope="session")
 def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workspace]:
     """Maker of committed copies of the repository with the small configuration."""
@@ -190,6 +198,7 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
                 shutil.copytree(source, path / entry, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, path / entry)
+        bring_compiled(path)
         workspace = Workspace(path, quiet_environment(home))
         workspace.set(YAML().load(ROOT / "studies" / "bases" / "guide.yaml"))  # whatever params.yaml was promoted to
         workspace.set(SMALL)

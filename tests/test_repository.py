@@ -183,6 +183,18 @@ def test_the_tables_of_results_are_those_of_the_committed_comparisons():
     ]  # the random split, see docs/LOG.md, and the guide's claim
 
 
+def test_the_conditions_of_results_are_those_of_the_committed_table():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    rows = table("metrics/evaluate/conditions.csv")
+    assert len(rows) >= 10
+    for row in rows:
+        values = [float(row[name]) for name in ("network", "kalman", "extended", "student", "auto")]
+        shown = ["below −1" if value < -1 else f"{value:.3f}".replace("-", "−") for value in values]
+        assert f"| {' | '.join([row['condition'], *shown, row['taken']])} |" in text, row["condition"]
+    ahead = [row["condition"] for row in rows if float(row["network"]) > float(row["auto"])]
+    assert ("behind a filter of named tones under every one of\nthe conditions" in text) == (not ahead), ahead
+
+
 def test_the_readmes_figures_are_those_of_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     full = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
