@@ -43,13 +43,19 @@ def read(made, name):
 
 @pytest.mark.parametrize("name", ["quick", "family-folds"])  # a grid, and points over folds
 def test_a_committed_report_is_made_again_from_its_ledger(name, tmp_path):
-    again, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
-    copied = tmp_path / ledger.name  # opening one makes a lock beside it
+    made_again(name, tmp_path)
+    for file in ("report.md", "trials.csv"):
+        committed = ROOT / "studies" / name / file
+        assert (tmp_path / file).read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
+
+
+def made_again(name, folder):
+    study, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
+    copied = folder / ledger.name  # opening one makes a lock beside it
     copied.write_bytes(ledger.read_bytes())
     (campaign,) = begun(open_ledger(copied))
-    write(again, campaign, tmp_path)
-    for file in ("report.md", "trials.csv"):
-        assert (tmp_path / file).read_text(encoding="utf-8") == (ledger.parent / file).read_text(encoding="utf-8")
+    write(study, campaign, folder)
+    return folder
 
 
 def test_everything_promised_is_written_and_nothing_else(made):
@@ -289,3 +295,15 @@ def test_a_browser_shows_the_page_without_a_network_and_sorts_its_table(made, br
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
     assert {address for address in asked if not address.startswith(("data:", "chrome:", "about:"))} == {page}
+
+
+def test_a_wide_table_has_rows_of_one_line_on_a_screen_and_all_its_columns_on_paper(browser, tmp_path):
+    committed = made_again("family-parameters", tmp_path)
+    size = {"width": 1100, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get((committed / "report.html").as_uri())
+    heights = browser.execute_script("return [...document.querySelectorAll('tbody tr')].map(row => row.clientHeight)")
+    assert len(heights) > 10
+    assert max(heights) < 1.5 * min(heights)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 1100

@@ -42,11 +42,10 @@ th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 500; min-width: 4.5rem; }
-tr:has(.words) > th:first-child { min-width: 7.5rem; }
+tr:has(.words) > th:first-child { min-width: 7rem; }
 tr > :first-child { position: sticky; left: 0; background: var(--card); }
 td.n, th.n { text-align: right; white-space: nowrap; }
-td.words { white-space: nowrap; }
-td.words:last-child { white-space: normal; min-width: 11rem; }
+td.words:last-child { min-width: 11rem; }
 tr.ours > * { background: var(--ours); font-weight: 600; }
 tr.limit > * { background: var(--limit); }
 .span { position: relative; display: block; width: clamp(8rem, 24vw, 18rem); height: 1.4em; }
@@ -84,7 +83,7 @@ figcaption { margin-top: .5rem; max-width: 46rem; color: var(--soft); font-size:
   .scroll { white-space: normal; }
   table { font-size: 7.5pt; }
   th, td { padding: .25rem .35rem; }
-  tr:has(.words) > th:first-child, td.words, td.words:last-child { min-width: 0; white-space: normal; }
+  tr:has(.words) > th:first-child, td.words:last-child { min-width: 0; }
   tr > :first-child { position: static; }
   h2 { break-after: avoid; }
   figure, tr, .cards div { break-inside: avoid; }

@@ -1,4 +1,5 @@
 import base64
+import csv
 import json
 import re
 import struct
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import require
+from conftest import ROOT, require
 from selenium import webdriver
 
 from tonesift.errors import InputError
@@ -328,6 +329,26 @@ def test_a_browser_shows_the_page_whole(content, browser, tmp_path):
             assert (sum(map(int, re.findall(r"\d+", ground))) > 3 * 128) == (scheme == "light")
     assert browser.get_log("browser") == []
     assert requests(browser, path.as_uri()) == {path.as_uri()}
+
+
+# Frames whose table is wider than they are: it can be scrolled to, but a reader may not know that there is more
+CUT = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+
+
+@pytest.mark.parametrize("width", [1200, 1600])
+def test_no_column_of_the_committed_comparison_is_beyond_the_edge(width, browser, tmp_path):
+    tables = {}
+    for name in ("comparison", "tones"):
+        with (ROOT / f"metrics/evaluate/{name}.csv").open(encoding="utf-8", newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    content = Content(**tables)
+    path = tmp_path / "report.html"
+    path.write_text(render(content), encoding="utf-8")
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(path.as_uri())
+    assert "Told" in browser.execute_script("return document.querySelector('.scroll').innerText")
+    assert browser.execute_script(CUT) == 0
 
 
 def requests(browser: webdriver.Chrome, page: str) -> set[str]:
