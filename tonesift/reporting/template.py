@@ -29,6 +29,7 @@ ul { padding-left: 1.25rem; }
 a { color: var(--accent); }
 nav { font-size: .9rem; }
 nav a { margin-right: 1rem; white-space: nowrap; }
+.doors { border-bottom: 1px solid var(--line); padding-bottom: .6rem; margin-bottom: 1.5rem; }
 .soft { color: var(--soft); font-size: .9rem; }
 .cards { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; padding: 0; }
 .cards div { flex: 1 1 8rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
@@ -121,6 +122,8 @@ TEMPLATE = """\
 <style>{{ style | safe }}</style>
 </head>
 <body>
+{% if content.links %}<nav class="doors" aria-label="Site">{% for address, name in content.links.items() %}
+<a href="{{ address }}">{{ name }}</a> {% endfor %}</nav>{% endif %}
 <header>
 <p class="soft">{{ content.title }}</p>
 <h1>{{ headline }}</h1>
