@@ -11,7 +11,7 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: constraints repro verdict undo report test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
+.PHONY: constraints repro verdict undo report site test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
 	@python -m workspace ready
@@ -59,9 +59,21 @@ format: .venv/installed-dev  ## mend style and formatting where that can be done
 	@ruff check --fix .
 	@ruff format .
 
-report: .venv/installed  ## write plots/report.html and models/README.md, and say what to change next
+report: site  ## the run on one page, what to change next, the analysis and all documents; shown where there is a screen
+report: MARK = --mark
+report: OPEN = --open report.html
+
+site: .venv/installed-site  ## the same for publishing, in site/: refused where a figure in the analysis is not its file's
 	@dvc repro
-	@python -m pages.report plots/report.html models/README.md
+	@test "$(MARK)" || rm -f site/docs/analysis.html
+	@python -m pages.report site/report.html models/README.md --site
+	@$(MAKE) --no-print-directory MARK=$(MARK) site/docs/analysis.html
+	@python -m pages.site site $(OPEN)
+
+# Made again when something changed that it is made from.
+site/docs/analysis.html: docs/analysis.py docs/window.html params.yaml $(wildcard pages/*.py docs/*.csv docs/*.yaml \
+		metrics/*/*.json metrics/*/*.csv metrics/*/*/*.csv studies/*/trials.csv studies/bases/*.yaml tonesift/*/*.py)
+	@python -m pages.notebook docs/analysis.py $@ $(MARK)
 
 bench: .venv/installed-scale  ## measure what docs/speed.md says (about forty minutes)
 	@python -m benchmarks.arithmetic
@@ -119,11 +131,15 @@ constraints: .venv/installed-dev  ## pin what requirements*.txt bring with them
 	python -m pip install $(PIP) -r requirements.txt
 	@touch $@
 
-.venv/installed-test: requirements-test.txt .venv/installed
+.venv/installed-site: requirements-site.txt .venv/installed
+	python -m pip install $(PIP) -r requirements-site.txt
+	@touch $@
+
+.venv/installed-test: requirements-test.txt requirements-site.txt .venv/installed
 	python -m pip install $(PIP) -r requirements-test.txt
 	@touch $@
 
-.venv/installed-test-all: requirements-test-all.txt requirements-scale.txt requirements-test.txt requirements.txt constraints.txt | .venv/bin/python
+.venv/installed-test-all: requirements-test-all.txt requirements-scale.txt requirements-test.txt requirements-site.txt requirements.txt constraints.txt | .venv/bin/python
 	python -m pip install $(PIP) -r requirements-test-all.txt
 	@touch $@
 

@@ -1,6 +1,6 @@
 """The report and the model card, made from what the pipeline wrote; not a stage of it, `make report` runs it.
 
-python -m pages.report plots/report.html models/README.md
+python -m pages.report site/report.html models/README.md --site
 """
 
 import argparse
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pages import shell
+from pages import frame, shell
 from tonesift import csvfile, params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -67,6 +67,7 @@ def write_report(arguments: argparse.Namespace) -> None:
         params=settings.model_dump(),
         origin={"model (MD5)": digest, **metadata.build},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
+        links=frame.DOORS if arguments.site else {},
     )
     write(arguments.page, page.render(content))
     write(arguments.card, card.render(metadata, tones, comparison, conditions, digest=digest))
@@ -108,4 +109,5 @@ if __name__ == "__main__":
     command = shell.parser(__doc__)
     command.add_argument("page", type=Path, help="where to write the report, HTML")
     command.add_argument("card", type=Path, help="where to write the model card, Markdown")
+    command.add_argument("--site", action="store_true", help="with links to the site's other pages")
     shell.main(write_report, command.parse_args())

@@ -1,13 +1,15 @@
 """What the tests share: a small configuration, and a copy of the repository to run the real pipeline in."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,6 +17,9 @@ from threadpoolctl import threadpool_limits
 from warm import LONGEST, Warm
 
 from tonesift import arithmetic
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 # Before anything imports NumPy; processes that tests start inherit it.
 arithmetic.choose(os.environ.get("TONESIFT_TEST_ARITHMETIC", "portable"))
@@ -215,3 +220,57 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def workspace(make_workspace: Callable[[str], Workspace]) -> Workspace:
     """A fresh copy of the repository, nothing run yet, in a folder with a space in its name."""
     return make_workspace("a copy")
+
+
+# What juts out of the window, but for what stands in a frame that scrolls by itself
+OVERFLOW = """
+const width = document.documentElement.clientWidth;
+return [...document.body.querySelectorAll('*')]
+  .filter(e => e.getBoundingClientRect().right > width + 0.5 && !e.parentElement.closest('.scroll, pre, .math'))
+  .map(e => e.tagName + '.' + e.className)
+  .concat(document.documentElement.scrollWidth > width ? ['the page'] : []);
+"""
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> "Iterator[webdriver.Chrome]":
+    """Chromium without a network, which keeps what a page logs and asks for."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = require("chromium", "chromium")
+    service = webdriver.ChromeService(require("chromedriver", "chromium-driver"))
+    for switch in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "disable-dev-shm-usage",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield driver
+    driver.quit()
+
+
+def resize(browser: "webdriver.Chrome", width: int) -> None:
+    """Give the window's inside a width, in pixels."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def requests(browser: "webdriver.Chrome", page: str) -> set[str]:
+    """Addresses that a page asked for, itself among them, since the last call; what is inside the page left out."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    asked = {each["request"]["url"] for each in sent if each["documentURL"] == page}
+    return {address for address in asked if not address.startswith("data:")}

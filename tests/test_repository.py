@@ -120,12 +120,13 @@ def test_no_placeholder_is_left_in_the_documents():
 
 
 def test_every_direct_dependency_is_pinned_and_every_import_is_a_dependency():
-    files = ("requirements.txt", "requirements-scale.txt", "requirements-test.txt", "requirements-test-all.txt")
+    kinds = ("", "-scale", "-site", "-test", "-test-all")
+    files = [f"requirements{kind}.txt" for kind in kinds]
     lines = [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
     pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
     assert all(re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,]+\])?==[0-9.]+", pin) for pin in pins)
     known = {re.split(r"[\[=]", pin)[0].replace("-", "_") for pin in pins}
-    known |= {"ruamel", "yaml", "pydantic_core", "sklearn"}
+    known |= {"ruamel", "yaml", "pydantic_core", "sklearn", "markdown_it"}
     known |= {path.stem for path in (ROOT / "tests").rglob("*.py")}
     known |= set(FOLDERS)
     for path in ROOT.rglob("*.py"):

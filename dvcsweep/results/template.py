@@ -19,7 +19,8 @@ nav a { margin-right: 1rem; white-space: nowrap; }
 .result { border-left: .3rem solid #d55e00; background: #fdf3ec; padding: .6rem 1rem; border-radius: 0 .5rem .5rem 0;
   max-width: 60rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; border: 1px solid #d9dce1; border-radius: .5rem; max-width: 100%;
-  width: fit-content; }
+  width: fit-content; background: linear-gradient(to left, #fff 40%, #fff0) right / 2.5rem 100% no-repeat local,
+  linear-gradient(to left, #0004, #0000) right / .8rem 100% no-repeat scroll; }
 .tall { max-height: 40rem; overflow-y: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid #d9dce1; vertical-align: top; }
@@ -28,7 +29,10 @@ tbody tr:hover > * { background: #f3f6f9; }
 tbody tr.best > * { background: #fdeadf; font-weight: 600; }
 thead th { color: #5a6270; font-weight: 600; vertical-align: bottom; background: #fff; position: sticky; top: 0;
   box-shadow: 0 1px #d9dce1; }
-th.n, td.n { text-align: right; white-space: nowrap; }
+th.n, td.n { text-align: right; }
+td.n { white-space: nowrap; }
+tr > :first-child { position: sticky; left: 0; background: #fff; }
+thead tr > :first-child { z-index: 1; }
 td.name { white-space: nowrap; font-size: .8rem; }
 th button { all: unset; cursor: pointer; }
 th button:focus-visible { outline: 2px solid #0060a0; outline-offset: 2px; }
@@ -49,8 +53,11 @@ figcaption { margin-top: .4rem; max-width: 46rem; color: #5a6270; font-size: .92
   body { max-width: none; padding: 0; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   nav { display: none; }
   th button::after { content: ""; }
-  .scroll, pre { overflow: visible; max-height: none; border: 0; }
-  table { font-size: 7.5pt; }
+  .scroll, pre { overflow: visible; max-height: none; border: 0; background: none; }
+  pre { white-space: pre-wrap; }
+  tr > :first-child, thead th { position: static; }
+  table { font-size: 6.5pt; }
+  th, td, td.n, td.name { padding: .15rem .3rem; font-size: inherit; white-space: normal; overflow-wrap: anywhere; }
   h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; }
 }
@@ -77,18 +84,23 @@ for (const table of document.querySelectorAll("table.sortable")) {
 """
 
 HTML = """\
+{%- set names = ("experiment", "experiments", "commits") -%}
+{%- macro heading(title) -%}
+{% for part in title.split(".") %}{% if not loop.first %}.<wbr>{% endif %}{{ part }}{% endfor %}
+{%- endmacro -%}
 {%- macro table(grid, label, sortable=false, tall=false) -%}
 <div class="scroll{% if tall %} tall{% endif %}" role="region" tabindex="0" aria-label="{{ label }}">
 <table{% if sortable %} class="sortable"{% endif %}>
 <thead><tr>
 {%- for column in grid.columns %}<th scope="col"{% if column.number %} class="n"{% endif %}>
-{%- if sortable %}<button type="button">{{ column.title }}</button>{% else %}{{ column.title }}{% endif %}</th>
+{%- if sortable %}<button type="button">{{ heading(column.title) }}</button>
+{%- else %}{{ heading(column.title) }}{% endif %}</th>
 {%- endfor %}</tr></thead>
 <tbody>
 {%- for row in grid.rows %}
 <tr{% if row.best %} class="best"{% endif %}>
 {%- for cell in row.cells %}<td{% if cell.number is not none %} class="n" data-value="{{ cell.number }}"
-{%- elif grid.columns[loop.index0].title in ("experiments", "commits") %} class="name"{% endif %}>{{ cell.text }}</td>
+{%- elif grid.columns[loop.index0].title in names %} class="name"{% endif %}>{{ cell.text }}</td>
 {%- endfor %}</tr>
 {%- endfor %}
 </tbody></table></div>

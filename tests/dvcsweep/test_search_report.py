@@ -1,15 +1,11 @@
-import json
 import re
 import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, require
+from conftest import OVERFLOW, ROOT, requests, resize
 from ledgers import FILE, played, study
 from ruamel.yaml import YAML
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from dvcsweep.errors import StudyError
@@ -43,13 +39,19 @@ def read(made, name):
 
 @pytest.mark.parametrize("name", ["quick", "family-folds"])  # a grid, and points over folds
 def test_a_committed_report_is_made_again_from_its_ledger(name, tmp_path):
-    again, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
-    copied = tmp_path / ledger.name  # opening one makes a lock beside it
+    made_again(name, tmp_path)
+    for file in ("report.md", "trials.csv"):
+        committed = ROOT / "studies" / name / file
+        assert (tmp_path / file).read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
+
+
+def made_again(name, folder):
+    study, ledger = load(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / name / "ledger.jsonl"
+    copied = folder / ledger.name  # opening one makes a lock beside it
     copied.write_bytes(ledger.read_bytes())
     (campaign,) = begun(open_ledger(copied))
-    write(again, campaign, tmp_path)
-    for file in ("report.md", "trials.csv"):
-        assert (tmp_path / file).read_text(encoding="utf-8") == (ledger.parent / file).read_text(encoding="utf-8")
+    write(study, campaign, folder)
+    return folder
 
 
 def test_everything_promised_is_written_and_nothing_else(made):
@@ -230,47 +232,13 @@ def test_the_terminal_filters_and_sums_up_a_metric(made):
         show(*made[:2], criteria=["nothing>1"])
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = require("chromium", "chromium")
-    service = webdriver.ChromeService(require("chromedriver", "chromium-driver"))
-    for switch in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
-
-
-# What juts out of the window, but for what stands in a frame that scrolls by itself
-OVERFLOW = """
-const width = document.documentElement.clientWidth;
-return [...document.body.querySelectorAll('*')]
-  .filter(e => e.getBoundingClientRect().right > width + 0.5 && !e.parentElement.closest('.scroll, pre'))
-  .map(e => e.tagName + '.' + e.className);
-"""
 COLUMN = "return [...document.querySelectorAll('table.sortable tbody tr')].map(r => r.cells[arguments[0]].textContent)"
 
 
 def test_a_browser_shows_the_page_without_a_network_and_sorts_its_table(made, browser):
     page = made[2]["report.html"].as_uri()
     for width in (390, 1280):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        resize(browser, width)
         browser.get(page)
         assert browser.execute_script(OVERFLOW) == []
     pictures = [path for path in made[2].values() if path.suffix == ".png"]
@@ -286,6 +254,15 @@ def test_a_browser_shows_the_page_without_a_network_and_sorts_its_table(made, br
     browser.execute_script("arguments[0].click()", buttons[clip])
     assert browser.execute_script(COLUMN, clip) == ["0.5"] * 3 + ["null"] * 3
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
-    assert {address for address in asked if not address.startswith(("data:", "chrome:", "about:"))} == {page}
+    assert requests(browser, page) == {page}
+
+
+def test_a_wide_table_has_rows_of_one_line_on_a_screen_and_all_its_columns_on_paper(browser, tmp_path):
+    committed = made_again("family-parameters", tmp_path)
+    resize(browser, 1100)
+    browser.get((committed / "report.html").as_uri())
+    heights = browser.execute_script("return [...document.querySelectorAll('tbody tr')].map(row => row.clientHeight)")
+    assert len(heights) > 10
+    assert max(heights) < 1.5 * min(heights)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 1100

@@ -80,6 +80,8 @@ class Content:
         What the run came from: the model's digest, PyTorch's build, the kind of processor.
     reproduce : sequence of str
         Commands that make the run again.
+    links : mapping of str to str
+        Other pages by their address, with their names.
     """
 
     title: str = "tonesift"
@@ -92,6 +94,7 @@ class Content:
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     reproduce: Sequence[str] = ("make repro",)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(content: Content) -> str:

@@ -29,6 +29,7 @@ ul { padding-left: 1.25rem; }
 a { color: var(--accent); }
 nav { font-size: .9rem; }
 nav a { margin-right: 1rem; white-space: nowrap; }
+.doors { border-bottom: 1px solid var(--line); padding-bottom: .6rem; margin-bottom: 1.5rem; }
 .soft { color: var(--soft); font-size: .9rem; }
 .cards { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; padding: 0; }
 .cards div { flex: 1 1 8rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
@@ -42,11 +43,10 @@ th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 500; min-width: 4.5rem; }
-tr:has(.words) > th:first-child { min-width: 7.5rem; }
+tr:has(.words) > th:first-child { min-width: 7rem; }
 tr > :first-child { position: sticky; left: 0; background: var(--card); }
 td.n, th.n { text-align: right; white-space: nowrap; }
-td.words { white-space: nowrap; }
-td.words:last-child { white-space: normal; min-width: 11rem; }
+td.words:last-child { min-width: 11rem; }
 tr.ours > * { background: var(--ours); font-weight: 600; }
 tr.limit > * { background: var(--limit); }
 .span { position: relative; display: block; width: clamp(8rem, 24vw, 18rem); height: 1.4em; }
@@ -84,7 +84,7 @@ figcaption { margin-top: .5rem; max-width: 46rem; color: var(--soft); font-size:
   .scroll { white-space: normal; }
   table { font-size: 7.5pt; }
   th, td { padding: .25rem .35rem; }
-  tr:has(.words) > th:first-child, td.words, td.words:last-child { min-width: 0; white-space: normal; }
+  tr:has(.words) > th:first-child, td.words:last-child { min-width: 0; }
   tr > :first-child { position: static; }
   h2 { break-after: avoid; }
   figure, tr, .cards div { break-inside: avoid; }
@@ -122,6 +122,8 @@ TEMPLATE = """\
 <style>{{ style | safe }}</style>
 </head>
 <body>
+{% if content.links %}<nav class="doors" aria-label="Site">{% for address, name in content.links.items() %}
+<a href="{{ address }}">{{ name }}</a> {% endfor %}</nav>{% endif %}
 <header>
 <p class="soft">{{ content.title }}</p>
 <h1>{{ headline }}</h1>

@@ -1,16 +1,14 @@
 import base64
-import json
+import csv
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import require
-from selenium import webdriver
+from conftest import OVERFLOW, ROOT, requests, resize
 
 from tonesift.errors import InputError
 from tonesift.reporting.page import Content, Picture, headline, render, wins
@@ -314,46 +312,11 @@ def test_a_figure_that_is_no_number_is_one_clear_line():
         render(Content(comparison=[estimator("network", 0.5) | {"r2": "much"}]))
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = require("chromium", "chromium")
-    service = webdriver.ChromeService(require("chromedriver", "chromium-driver"))
-    for switch in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "disable-dev-shm-usage",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
-
-
-# What juts out of the window, but for what stands in a frame that scrolls by itself
-OVERFLOW = """
-const width = document.documentElement.clientWidth;
-return [...document.body.querySelectorAll('*')]
-  .filter(e => e.getBoundingClientRect().right > width + 0.5 && !e.parentElement.closest('.scroll, pre'))
-  .map(e => e.tagName + '.' + e.className)
-  .concat(document.documentElement.scrollWidth > width ? ['the page'] : []);
-"""
-
-
 def test_a_browser_shows_the_page_whole(content, browser, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(render(content), encoding="utf-8")
     for width in WIDTHS:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        resize(browser, width)
         for scheme in ("light", "dark"):
             feature = {"name": "prefers-color-scheme", "value": scheme}
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
@@ -368,9 +331,20 @@ def test_a_browser_shows_the_page_whole(content, browser, tmp_path):
     assert requests(browser, path.as_uri()) == {path.as_uri()}
 
 
-def requests(browser: webdriver.Chrome, page: str) -> set[str]:
-    """Addresses a page asked for, itself among them; the browser's own pages and what is inside the page left out."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-    asked = {each["request"]["url"] for each in sent if each["documentURL"] == page}
-    return {address for address in asked if not address.startswith("data:")}
+# Frames whose table is wider than they are: it can be scrolled to, but a reader may not know that there is more
+CUT = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+
+
+@pytest.mark.parametrize("width", [1200, 1600])
+def test_no_column_of_the_committed_comparison_is_beyond_the_edge(width, browser, tmp_path):
+    tables = {}
+    for name in ("comparison", "tones"):
+        with (ROOT / f"metrics/evaluate/{name}.csv").open(encoding="utf-8", newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    content = Content(**tables)
+    path = tmp_path / "report.html"
+    path.write_text(render(content), encoding="utf-8")
+    resize(browser, width)
+    browser.get(path.as_uri())
+    assert "Told" in browser.execute_script("return document.querySelector('.scroll').innerText")
+    assert browser.execute_script(CUT) == 0
