@@ -483,8 +483,8 @@ print(
 # $$
 #
 # The network's errors on the slowest tone have $\rho_1$ of
-# [0.88](../metrics/evaluate/uncertainty.csv#autocorrelation&tone=tone_1), on the fastest
-# [0.962](../metrics/evaluate/uncertainty.csv#autocorrelation&tone=tone_4): ten thousand samples are worth some hundreds.
+# [0.88](../metrics/evaluate/uncertainty.csv#autocorrelation&tone=1+Hz), on the fastest
+# [0.962](../metrics/evaluate/uncertainty.csv#autocorrelation&tone=7+Hz): ten thousand samples are worth some hundreds.
 # Resampling single samples would promise intervals that are far too narrow. A **block bootstrap** resamples whole
 # stretches, long enough that what is left between them is chance: here [10](../metrics/evaluate/uncertainty.csv#blocks&tone=all)
 # blocks of [1000](../metrics/evaluate/uncertainty.csv#block_samples&tone=all) samples, a period each. The cell counts how
@@ -550,8 +550,8 @@ shown(paired[["label", "mse_difference", "low", "high", "wilcoxon_p", "rank_bise
 #
 # The tones differ for certain: the blocks rank them nearly alike, $W$ of
 # [0.964](../metrics/evaluate/uncertainty.csv#tones_effect_size&tone=all), and tone by tone R² goes from
-# [0.9993](../metrics/evaluate/uncertainty.csv#r2&tone=tone_1) for the slowest to
-# [0.996](../metrics/evaluate/uncertainty.csv#r2&tone=tone_4) for the fastest.
+# [0.9993](../metrics/evaluate/uncertainty.csv#r2&tone=1+Hz) for the slowest to
+# [0.996](../metrics/evaluate/uncertainty.csv#r2&tone=7+Hz) for the fastest.
 #
 # A recording's blocks say nothing about other trainings. [Five seeds](../studies/fixed-seeds/report.md) do: the least R²
 # after the first second is [0.9986](../studies/fixed-seeds/trials.csv#metrics/evaluate/metrics.json:settled.r2&over=min),
