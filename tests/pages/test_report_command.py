@@ -17,7 +17,7 @@ def built(make_workspace):
 
 def test_the_page_holds_all_pictures_and_tables(built):
     page = built.read("plots/report.html")
-    assert page.count("data:image/png;base64,") == len(list((built.path / "plots" / "evaluate").glob("*.png"))) == 13
+    assert page.count("data:image/png;base64,") == len(list((built.path / "plots" / "evaluate").glob("*.png"))) == 14
     for words in ("best possible", "Kalman", "LSTM", "Uncertainty", "Diagnosis", "dvc exp run -S"):
         assert words in page
     assert not re.findall(r"(?:src|href)=\"https?:", page)

@@ -36,7 +36,7 @@ def test_edges_run_through_every_stage(workspace, name):
     rows = list(csv.DictReader(io.StringIO(workspace.read("metrics/evaluate/comparison.csv"))))
     limit = next(row["label"] for row in rows if row["name"] == "limit")
     assert ("over this recording's offsets" in limit) == (name == "a common period longer than the recording")
-    assert len(list((workspace.path / "plots" / "evaluate").glob("*.png"))) == 13
+    assert len(list((workspace.path / "plots" / "evaluate").glob("*.png"))) == 14
 
 
 def test_a_test_recording_shorter_than_a_window_is_refused(workspace):

@@ -37,7 +37,7 @@ def comparison_table(result: Result, others: list[Row]) -> tables.Table:
 
 
 def context_table(result: Result, others: list[Row]) -> tables.Table:
-    """R^2 at each sample since the start, a column for each estimator that is drawn."""
+    """R^2 at each sample since the start, a column for each estimator that is drawn; the limit's is there always."""
     curves = comparison.curves([*result.own, *others], result.task)
     points = [dict(zip(curves, map(rounded, values), strict=True)) for values in zip(*curves.values(), strict=True)]
-    return [{"position": at, **point} for at, point in enumerate(points, 1)]
+    return [{"position": at, "network": "", "limit": "", **point} for at, point in enumerate(points, 1)]

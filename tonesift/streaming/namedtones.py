@@ -30,6 +30,7 @@ WAYS = (*GAPS, "predict")  # with gaps
 MOST_TONES = 64
 STRETCHES = (1, 2, 8)  # where the choice is made, and made again, in first stretches
 ROUNDS = len(STRETCHES)
+FAINTEST = 1e-60  # below it a sample is silence: squares of less are lost in double precision
 LONGEST = 32_768  # samples that a choice is made on at most
 OWN = ("filter", "tones", "samples", "last", "gaps_filled", "round", "kept", "method", "settings")
 WORDS = {
@@ -142,6 +143,7 @@ class NamedToneFilter:
         """
         self._check_open()
         fresh = self._gaps.fill(as_samples(samples, "f8"), self.samples)
+        fresh = np.where(np.abs(fresh) < FAINTEST, 0.0, fresh)  # NaN stays
         self.samples += len(fresh)
         found = [np.zeros((len(self.all_frequencies), 0))]
         while len(fresh) and self._round < ROUNDS:
@@ -295,6 +297,11 @@ class NamedToneFilter:
         if seconds < needed:
             there = shown_time(seconds)
             found.append(f"the tones take {shown_time(needed)} to be told apart, but there are {there} of it")
+        if self.choice and self.choice.facts.clipped == 1:
+            low, high = self.choice.facts.clip
+            found.append(
+                f"every sample that a filter was chosen by lies at or beyond {low:.6g} and {high:.6g} (--clip)"
+            )
         if self.restarts:
             found.append(f"the filter lost the tones {self.restarts} times, and began anew")
         return found

@@ -191,6 +191,20 @@ def test_a_file_without_a_signal_is_refused(place, samples):
     refused("there is no signal in it, or go on all the same with --force", place, *HUM)
 
 
+def test_what_no_recorder_gives_is_silence(place, capsys):
+    """Squares of such samples are 0 in double precision, and a filter would divide by them."""
+    np.save(place / "faint.npy", 1e-200 * recording()[1])
+    lines = filtered(capsys, place / "faint.npy", *HUM, "-o", place / "out.npy")
+    assert lines[-1].startswith("filter: 1000 samples")
+    assert not np.load(place / "out.npy").any()
+
+
+def test_limits_that_every_sample_lies_beyond_are_pointed_out(place, capsys):
+    lines = filtered(capsys, place / "in.npy", *HUM, "-o", place / "out.npy", "--clip=5,9")
+    assert "every sample that a filter was chosen by lies at or beyond 5 and 9 (--clip)" in lines[1]
+    assert not [line for line in filtered(capsys, place / "in.npy", *HUM, "-o", place / "out.npy") if "--clip" in line]
+
+
 def test_an_empty_file_and_one_sample_are_no_riddles(place, capsys):
     np.save(place / "in.npy", np.zeros(0))
     refused("it holds no samples", place, *HUM)
