@@ -236,7 +236,7 @@ def test_after_a_change_figures_that_differ_are_marked_and_cells_may_fail(tmp_pa
     path = tmp_path / "small.py"
     path.write_text(CHANGED, encoding="utf-8")
     cells = notebook.read(path)
-    with pytest.raises(InputError, match="small.py, code cell 1, line 1: ValueError: no such tone"):
+    with pytest.raises(InputError, match=r"small\.py, code cell 1, line 1: ValueError: no such tone"):
         notebook.render(cells, path)
     text = notebook.render(cells, path, mark=True)
     assert 'class="figure" title="0.25, t.csv#r2&amp;name=a">0.25</a>' in text
