@@ -358,7 +358,7 @@ for column, colour, label in (
 ):
     ax.plot(context.position, 1 - context[column], color=colour, linewidth=1, label=label)
 ax.axvline(LENGTH, color=GREY, linewidth=0.8, linestyle=":")
-ax.annotate("the guide's window ends", (LENGTH, 0.002), xytext=(6, 0), textcoords="offset points", color="#5a6270")
+ax.annotate("the guide's window ends", (LENGTH, 1e-4), xytext=(6, 0), textcoords="offset points", color="#5a6270")
 ax.set(title="What is left to get right: 1 - R² at each sample since the start", xlabel="samples read", yscale="log")
 ax.legend(frameon=False)
 at = context.set_index("position")
