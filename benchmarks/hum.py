@@ -1,6 +1,6 @@
 """Mains hum in an electrocardiogram (ECG): notch filters, and the filters of named tones straight from the command.
 
-python -m benchmarks.hum    # five minutes; --seconds 20 60 --stretches 16 --seed 2000
+python -m benchmarks.hum    # three minutes; --seconds 20 60 --stretches 16 --seed 2000
 
 Five minutes of record 208 (lead MLII, 360 Hz) of the MIT-BIH Arrhythmia Database lie in ecg-208.npz. Hum is made and
 added, so that it is known: 50, 100 and 150 Hz, 0.03 to 0.5 mV, off by 0.3 %, wandering in frequency and amplitude.

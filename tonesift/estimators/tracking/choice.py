@@ -10,7 +10,7 @@ A method's name says what its filters are made of: how the tones may change, and
     background  three parts of slow background as states beside the tones
     whitened    an autoregressive background of order 8, learnt from what the filters leave
 
-Each has settings of several strengths. `auto` has ten filters of several methods. All run over the same samples and
+Each has settings of several strengths. `auto` has eleven filters of several methods. All run over the same samples and
 expect each before they see it; the less of them a filter misses, in the mean of absolute values, the more it counts in
 the average (`bank`). Noise that nobody can foresee costs all of them the same, so what decides is how well the tones
 are known.
@@ -32,7 +32,7 @@ from tonesift.estimators.tracking.bank import Bank, Candidate, begun, left
 from tonesift.estimators.tracking.settings import Settings
 
 ORDER = 8  # of the autoregressive background
-LEARNT, ROBUST, ROBUSTER = {"adapt": 3.0}, {"degrees": 5.0, "adapt": 0.03}, {"degrees": 1.5, "adapt": 0.1}
+LEARNT, ROBUST, STEADIER = {"adapt": 3.0}, {"degrees": 5.0, "adapt": 0.03}, {"degrees": 6.0, "adapt": 2.0}
 DYNAMICS = {
     "kalman": ({}, {"renewal": 0.01}, {"renewal": 0.05}),
     "wander": (
@@ -42,15 +42,17 @@ DYNAMICS = {
         {"renewal": 0.6, "memory": 3.5},
     ),
     "extended": (
-        {"drift": 0.004, "drift_time": 400.0, "renewal": 0.002, "wander": 0.015},
-        {"drift": 0.003, "drift_time": 30.0, "renewal": 0.02},
+        {"drift": 0.002, "drift_time": 300.0, "renewal": 0.0003, "wander": 0.02},
         {"drift": 0.01, "drift_time": 3.0, "renewal": 0.03},
         {"drift": 0.03, "drift_time": 3.0, "renewal": 0.03},
         {"drift": 0.01, "drift_time": 3.0, "renewal": 0.15, "wander": 0.1, "memory": 13.0},
     ),
-    "fading": ({"fading": 2.0, "fading_time": 0.011, "renewal": 0.1, "memory": 4.0},),
+    "fading": (
+        {"fading": 2.0, "fading_time": 0.0095, "renewal": 0.055, "wander": 0.1, "memory": 3.3},
+        {"fading": 2.0, "fading_time": 0.03, "renewal": 0.03, "wander": 0.06, "memory": 10.0},
+    ),
 }
-NOISES = {"": (LEARNT,), "student": (ROBUSTER, ROBUST)}
+NOISES = {"": (LEARNT,), "student": (ROBUST, STEADIER)}
 BACKGROUNDS = ("background", "whitened")
 SHARES = (0.5, 1.0)  # strength of a background's states beside what the tones leave of the samples
 STEADY, WANDERING = {"renewal": 0.002}, DYNAMICS["wander"][1]  # tones that never change do not find back
@@ -61,15 +63,17 @@ PRESETS: tuple[tuple[str, Mapping[str, float]], ...] = (
     ("kalman-student", STEADY | ROBUST),
     ("wander", WANDERING | LEARNT),
     ("wander-student", WANDERING | ROBUST),
+    ("extended", DYNAMICS["extended"][2] | LEARNT),
     ("extended", DYNAMICS["extended"][3] | LEARNT),
-    ("extended", DYNAMICS["extended"][4] | LEARNT),
     ("fading", DYNAMICS["fading"][0] | LEARNT),
+    ("fading", DYNAMICS["fading"][1] | LEARNT),
     ("kalman-background", {"renewal": 0.01, "slow": 0.5} | LEARNT),
     ("kalman-whitened", STEADY | LEARNT),
-    ("extended-whitened", DYNAMICS["extended"][0] | LEARNT),
+    ("extended-student-whitened", DYNAMICS["extended"][0] | STEADIER),
 )
 SLOW = (0.1, 1.0, 10.0)  # time constants of the background's states in periods
 STANDING = 1e4  # time constant in periods of what the samples stand at
+MOST_CLIPPED = 0.2  # share of the samples
 LEAST_OFFSET = 0.1  # of their level, that is taken for more than chance
 
 
@@ -192,7 +196,9 @@ def candidates(facts: Facts, count: int, method: str) -> list[Candidate]:
     Those that are to be whitened lack that: what they whiten has to be learnt from what the others leave.
     """
     if method == "auto":
-        return [_candidate(facts, count, name, preset) for name, preset in PRESETS]
+        # Surprises are counted at samples between the limits, and where these are few they mislead.
+        presets = [one for one in PRESETS if one[0] != "fading" or facts.clipped < MOST_CLIPPED]
+        return [_candidate(facts, count, name, preset) for name, preset in presets]
     motion, noise, kind = parts(method)
     name = "-".join(filter(None, (motion, noise, kind)))
     strengths = itertools.product(DYNAMICS[motion], NOISES[noise], SHARES if kind == "background" else (0.0,))
@@ -261,7 +267,8 @@ def renewed(
     old = bank.candidates[0].settings
     found = candidates(facts._replace(offset=old.offset or facts.offset), len(frequencies), method)
     plain, new = [one for one in found if not whitens(one)], found[0].settings
-    if (old.clip, old.offset, len(old.background)) != (new.clip, new.offset, len(new.background)):
+    same = [one.method for one in plain] == [one.method for one in bank.candidates if not whitens(one)]
+    if not same or (old.clip, old.offset, len(old.background)) != (new.clip, new.offset, len(new.background)):
         return gathered(samples, frequencies, rate, method, facts)[0]
     other = begun(whitened(found, rest), frequencies, rate)
     if other.candidates:
