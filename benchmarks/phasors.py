@@ -25,7 +25,7 @@ from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracker
 
 F0, RATE, REPORTS = 50.0, 1000.0, 50  # Hz, Hz, per second
-DRAWS, FIRST_SEED = 5, 1000  # the settings below were chosen on seed 1
+DRAWS, FIRST_SEED = 5, 2000  # the settings below were chosen on seeds 200 to 217
 SETTLE, SECONDS, AFTER_CORNER = 1.0, 3.0, 0.1  # s; a report near the beginning of a ramp does not count
 STEP = 2.0037  # s, not on a sample
 NOISE = 0.01
@@ -257,7 +257,7 @@ def _solver(powers: Array, place: Array, frequency: float) -> Array:
 
 # Slow, for reports that noise does not move; what a step leaves in the innovations makes it forget.
 MAINS = Settings(
-    amplitude=1.0, noise_std=NOISE, wander=0.0025, drift=0.005, drift_time=10_000.0, fading=6.0, fading_time=0.2
+    amplitude=1.0, noise_std=NOISE, wander=0.001, drift=0.007, drift_time=10_000.0, fading=3.0, fading_time=1.0
 )
 
 

@@ -127,7 +127,7 @@ class Auto:
     Attributes
     ----------
     taken : list of str
-        Methods that it ended up with, one for each mixture.
+        Methods that counted most in the end, one for each mixture.
     """
 
     def __init__(self, task: Task) -> None:
@@ -141,7 +141,7 @@ class Auto:
     def _one(self, samples: NDArray) -> NDArray:
         tone_filter = NamedToneFilter(self._frequencies, self._rate)
         tones = np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
-        self.taken.append(tone_filter.choice.candidate.method if tone_filter.choice else "none")
+        self.taken.append(next(iter(tone_filter.shares), "none"))
         return len(self._frequencies) * tones.astype(np.float64)
 
 

@@ -3,9 +3,10 @@
     tone_filter = NamedToneFilter([50.0, 100.0, 150.0], 1000.0)
     tones = tone_filter.push(samples)  # (K, n), as they are in the recording: their sum is its mains hum
 
-The first stretch is held back until it is twice as long as the tones take to be told apart. Then a filter is chosen by
-what the stretch shows (`choice`), and every sample is answered as it comes. At twice and eight times that length the
-choice is made again, with all the samples so far. Nothing that comes out depends on how the stream was cut into pieces.
+The first stretch is held back until it is twice as long as the tones take to be told apart. Then filters are made on
+its scale (`choice`), and every sample is answered as it comes, by their average (`bank`). At twice, four, eight and
+sixteen times that length they are adjusted to what all the samples so far show. Nothing that comes out depends on how
+the stream was cut into pieces.
 """
 
 import hashlib
@@ -14,25 +15,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.choice import Choice, choose, parts
+from tonesift.estimators.tracking.bank import Bank, Candidate, begun, left
+from tonesift.estimators.tracking.choice import gathered, learnt, parts, renewed
 from tonesift.estimators.tracking.settings import Settings
-from tonesift.estimators.tracking.tracker import Tracker
 from tonesift.streaming import states
 from tonesift.streaming.fit import distinct_seconds
 from tonesift.streaming.gaps import GAPS, Gaps, as_samples
 
 WAYS = (*GAPS, "predict")  # with gaps
 MOST_TONES = 64
-STRETCHES = (1, 2, 8)  # where the choice is made, and made again, in first stretches
+STRETCHES = (1, 2, 4, 8, 16)  # where filters are made, and made anew, in first stretches
 ROUNDS = len(STRETCHES)
 FAINTEST = 1e-60  # below it a sample is silence: squares of less are lost in double precision
-LONGEST = 32_768  # samples that a choice is made on at most
-OWN = ("filter", "tones", "samples", "last", "gaps_filled", "round", "kept", "method", "settings")
+LONGEST = 32_768  # samples that filters are made by at most
+LEAST_SHOWN = 0.05  # weight of a method that is named in the line that says what was taken
+OWN = ("filter", "tones", "samples", "last", "gaps_filled", "round", "kept", "left", "line", "bank", "losses", "memory")
 WORDS = {
     "kalman": "steady tones",
     "wander": "amplitudes and phases that wander",
@@ -45,7 +48,7 @@ WORDS = {
 
 
 class NamedToneFilter:
-    """Classical filters for a stream of samples, chosen by what the stream shows.
+    """Classical filters for a stream of samples, averaged by how well each foresees it.
 
     Parameters
     ----------
@@ -66,8 +69,8 @@ class NamedToneFilter:
     ----------
     samples : int
         Pushed so far.
-    choice : Choice or None
-        What was chosen in this process, and why; None before that.
+    method_line : str
+        One line that says which filters count how much, and why; empty before there are any.
 
     Raises
     ------
@@ -88,7 +91,8 @@ class NamedToneFilter:
         clip: tuple[float, float] | None = None,
     ) -> None:
         _check(frequencies, sampling_rate)
-        parts(method)
+        if method != "auto":
+            parts(method)
         self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.sampling_rate, self.method, self._clip, self._how = float(sampling_rate), method, clip, gaps
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
@@ -107,7 +111,7 @@ class NamedToneFilter:
     @property
     def held(self) -> NDArray[np.float64]:
         """The samples that wait."""
-        return self._kept if self._tracker is None else self._kept[:0]
+        return self._kept if self._bank is None else self._kept[:0]
 
     @property
     def gaps_filled(self) -> int:
@@ -116,19 +120,18 @@ class NamedToneFilter:
 
     @property
     def restarts(self) -> int:
-        """Times the filter had lost the tones and began anew."""
-        return self._tracker.restarts if self._tracker else 0
+        """Times that the filter which counts most had lost the tones and began anew."""
+        return self._bank.trackers[int(np.argmax(self._bank.weights))].restarts if self._bank else 0
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._gaps, self.samples, self._finished, self._round = Gaps(self._how, WAYS), 0, False, 0
-        self._kept, self.choice = np.zeros(0), None
-        self._tracker: Tracker | None = None
-        self._chosen = ""
+        self._kept, self._left, self.method_line = np.zeros(0), np.zeros(0), ""
+        self._bank: Bank | None = None
 
     def given(self, more: int) -> int:
         """Samples of the tones that come out when so many more are pushed, and the stream is not finished."""
-        if self._tracker:
+        if self._bank:
             return more
         return len(self._kept) + more if len(self._kept) + more >= self._first else 0
 
@@ -149,49 +152,60 @@ class NamedToneFilter:
         while len(fresh) and self._round < ROUNDS:
             piece, fresh = np.split(fresh, [self._end() - len(self._kept)])
             self._kept = np.concatenate([self._kept, piece])
-            if self._tracker:
-                found.append(self._tracker.push(piece).tones)
+            if self._bank:
+                found.append(self._bank.push(piece))
+                self._left = np.concatenate([self._left, left(piece, found[-1])])
             if len(self._kept) == self._end():
-                found.append(self._decide(hedged=self._round == 0))
+                found.append(self._adjusted(len(fresh)))
         if len(fresh):
-            found.append(self._tracker.push(fresh).tones)
+            found.append(self._bank.push(fresh))
         return np.concatenate(found, axis=1)[list(self.tones)].astype("f4")
 
     def finish(self) -> NDArray[np.float32]:
-        """Tones (tones, m) of the samples that wait, from a filter chosen by these; then the stream is over."""
+        """Tones (tones, m) of the samples that wait, from filters made by these; then the stream is over."""
         self._check_open()
         self._finished = True
-        if self._tracker or not len(self._kept):
-            return np.zeros((len(self.tones), 0), dtype="f4")
-        return self._decide(hedged=False)[list(self.tones)].astype("f4")
+        found = (
+            self._adjusted(0) if self._bank is None and len(self._kept) else np.zeros((len(self.all_frequencies), 0))
+        )
+        if self._bank:
+            self.method_line = self._line(self.samples)
+        return found[list(self.tones)].astype("f4")
 
     def _end(self) -> int:
-        """How long the stretch is on which the next choice is made."""
+        """How long the stretch is at whose end the filters are adjusted next."""
         return min(self._first * STRETCHES[self._round], max(LONGEST, self._first))
 
-    def _decide(self, hedged: bool) -> NDArray[np.float64]:
-        """Choose a filter by all the samples kept; the tones (K, m) of those that waited for that."""
-        known = (self._kept, self.all_frequencies, self.sampling_rate, self.method, self._clip)
-        choice = choose(*known, hedged=hedged)
-        waited = self._tracker is None
-        if (
-            choice.facts.level == 0
-        ):  # nothing can be learnt from silence: the choice is made anew on what comes behind it
-            self._kept, self._tracker = self._kept[:0], choice.tracker
-            return choice.tones if waited else choice.tones[:, :0]
-        self.choice, self._tracker, self._chosen = choice, choice.tracker, choice.candidate.method
+    def _adjusted(self, more: int) -> NDArray[np.float64]:
+        """Make or adjust the filters by all the samples kept, `more` of those pushed to come; what waited for that."""
+        facts = learnt(self._kept, self.all_frequencies, self.sampling_rate, self._clip)
+        known = (self.all_frequencies, self.sampling_rate, self.method, facts)
+        waited, tones = self._bank is None, np.zeros((len(self.all_frequencies), 0))
+        if self._round == 0:
+            self._bank, tones = gathered(self._kept, *known)
+            self._left = left(self._kept, tones)
+        else:
+            self._bank = renewed(self._bank, self._kept, self._left, *known)
+        tones = tones if waited else tones[:, :0]
+        if facts.level == 0:  # nothing can be learnt from silence: filters are made anew on what comes behind it
+            self._kept, self._left = self._kept[:0], self._left[:0]
+            return tones
+        self.method_line = self._line(self.samples - more)
         self._round = ROUNDS if self._end() >= LONGEST else self._round + 1
         if self._round == ROUNDS:
-            self._kept = self._kept[:0]
-        return choice.tones if waited else choice.tones[:, :0]
+            self._kept, self._left = self._kept[:0], self._left[:0]
+        return tones
 
     # The state
 
     def state(self) -> dict[str, NDArray]:
         """Everything needed to go on later, in another filter of the same tones and method: arrays by name."""
         self._check_open()
-        settings = json.dumps(asdict(self._tracker.settings)) if self._tracker else ""
-        tracker = self._tracker.state() if self._tracker else {}
+        bank, trackers = self._bank, self._bank.trackers if self._bank else ()
+        made = [[one.method, asdict(one.settings)] for one in bank.candidates] if bank else []
+        arrays = {
+            f"tracker{place}_{name}": value for place, one in enumerate(trackers) for name, value in one.state().items()
+        }
         return {
             "filter": np.array(self.fingerprint),
             "tones": np.array(self.tones),
@@ -200,9 +214,12 @@ class NamedToneFilter:
             "gaps_filled": np.array(self._gaps.filled),
             "round": np.array(self._round),
             "kept": self._kept.copy(),
-            "method": np.array(self._chosen),
-            "settings": np.array(settings),
-            **{f"tracker_{name}": value for name, value in tracker.items()},
+            "left": self._left.copy(),
+            "line": np.array(self.method_line),
+            "bank": np.array(json.dumps(made)),
+            "losses": bank.losses.copy() if bank else np.zeros(0),
+            "memory": np.array(bank.memory if bank else 0.0),
+            **arrays,
         }
 
     def set_state(self, state: dict[str, NDArray], name: str = "state") -> None:
@@ -221,10 +238,11 @@ class NamedToneFilter:
                 "same tones, sampling rate and method, or begin a new stream"
             )
         states.check_tones(state["tones"].tolist(), self.tones, name)
-        tracker = self._tracker_of(state, name)
+        bank = self._bank_of(state, name)
         self.reset()
-        self._tracker, self._chosen = tracker, str(state["method"])
-        self._kept, self._round, self.samples = state["kept"].copy(), int(state["round"]), int(state["samples"])
+        self._bank, self.method_line = bank, str(state["line"])
+        self._kept, self._left = state["kept"].copy(), state["left"].copy()
+        self._round, self.samples = int(state["round"]), int(state["samples"])
         self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
 
     def save(self, path: str | Path) -> None:
@@ -241,28 +259,45 @@ class NamedToneFilter:
         """
         self.set_state(states.read(path), str(path))
 
-    def _tracker_of(self, state: dict[str, NDArray], name: str) -> Tracker | None:
-        """The filter that a state holds, if it holds one; what cannot be is refused."""
+    def _bank_of(self, state: dict[str, NDArray], name: str) -> Bank | None:
+        """The filters that a state holds, if it holds any; what cannot be is refused."""
         damaged = InputError(f"{name}: a damaged state of this filter: begin a new stream")
-        numbers = ("samples", "gaps_filled", "round")
-        if any(state[key].shape != () or state[key].dtype.kind != "i" for key in numbers):
+        if not self._possible(state):
             raise damaged
-        samples, filled, rounds = (int(state[key]) for key in numbers)
-        kept, last = state["kept"], state["last"]
-        right = kept.ndim == 1 and kept.dtype == np.float64 and last.shape == () and last.dtype.kind == "f"
-        if not (right and np.isfinite(last) and 0 <= filled <= samples and 0 <= rounds <= ROUNDS):
-            raise damaged
-        if len(kept) > min(samples, self._first * STRETCHES[-1]) or np.isinf(kept).any():
-            raise damaged
-        found = {key.removeprefix("tracker_"): value for key, value in state.items() if key not in OWN}
-        if not found and str(state["settings"]) == "" and rounds == 0:
-            return None
+        found = {key: value for key, value in state.items() if key not in OWN}
         try:
-            tracker = Tracker(self.all_frequencies, self.sampling_rate, _settings(str(state["settings"])))
-            tracker.set_state(found)
-        except (InputError, TypeError, ValueError) as error:
+            made = [Candidate(str(method), _settings(content)) for method, content in json.loads(str(state["bank"]))]
+            if not made and not found and int(state["round"]) == 0 and not len(state["losses"]):
+                return None
+            bank = begun(made, self.all_frequencies, self.sampling_rate).at(state["losses"], float(state["memory"]))
+            for place, tracker in enumerate(bank.trackers):
+                own = f"tracker{place}_"
+                tracker.set_state({key.removeprefix(own): found.pop(key) for key in list(found) if key.startswith(own)})
+        except (InputError, TypeError, ValueError, IndexError) as error:
             raise damaged from error
-        return tracker
+        if found:
+            raise damaged
+        return bank
+
+    def _possible(self, state: dict[str, NDArray]) -> bool:
+        """Whether numbers and lengths are those that a filter can have."""
+        if any(state[key].shape != () or state[key].dtype.kind != "i" for key in ("samples", "gaps_filled", "round")):
+            return False
+        if any(state[key].shape != () or state[key].dtype.kind != "f" for key in ("last", "memory")):
+            return False
+        if any(state[key].ndim != 1 or state[key].dtype != np.float64 for key in ("kept", "left", "losses")):
+            return False
+        samples, filled, rounds = (int(state[key]) for key in ("samples", "gaps_filled", "round"))
+        waits = str(state["bank"]) == "[]"
+        return bool(
+            np.isfinite(state["last"])
+            and 0 <= filled <= samples
+            and 0 <= rounds <= ROUNDS
+            and len(state["kept"]) <= min(samples, self._first * STRETCHES[-1])
+            and len(state["left"]) == (0 if waits else len(state["kept"]))
+            and not np.isinf(state["kept"]).any()
+            and not np.isinf(state["left"]).any()
+        )
 
     def _check_open(self) -> None:
         if self._finished:
@@ -271,24 +306,33 @@ class NamedToneFilter:
     # Words
 
     @property
-    def method_line(self) -> str:
-        """One line that says which filter was chosen, and why."""
-        if not self.choice:
-            return f"method {self._chosen}, from the state" if self._chosen else ""
-        choice = self.choice
-        length = shown_time(choice.tones.shape[1] / self.sampling_rate)
-        words = choice.candidate.method.split("-")
-        shown = [f"{WORDS[word]}{_worth(choice, word)}" for word in words]
-        facts = choice.facts
-        if facts.clipped:
-            low, high = facts.clip
-            shown.append(
-                f"{facts.clipped:.0%} clipped at {' and '.join(f'{at:.3g}' for at in (low, high) if math.isfinite(at))}"
-            )
-        if facts.missing:
-            shown.append(f"{facts.missing:.0%} missing")
-        how = "foresees its first" if self.method == "auto" else "as asked, set by its first"
-        return f"method {choice.candidate.method}, {how} {length} best: {', '.join(shown)}"
+    def shares(self) -> dict[str, float]:
+        """How much each method counts, the largest first; none before there are filters."""
+        found: dict[str, float] = {}
+        for candidate, weight in zip(self._bank.candidates, self._bank.weights, strict=True) if self._bank else ():
+            found[candidate.method] = found.get(candidate.method, 0.0) + float(weight)
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _line(self, seen: int) -> str:
+        """Which filters count how much after so many samples, and what speaks for the first of them."""
+        shares = self.shares
+        ordered = list(shares)
+        gains = self._bank.gains(ordered[0])
+        shown = [f"{WORDS[word]}{_worth(gains.get(word, 0.0))}" for word in ordered[0].split("-")]
+        shown += self._damage(seen)
+        if self.method != "auto":
+            return f"method {ordered[0]}, as asked: {', '.join(shown)}"
+        named = [f"{one} {shares[one]:.0%}" for one in ordered if shares[one] >= LEAST_SHOWN]
+        after = shown_time(seen / self.sampling_rate)
+        return f"method auto, after {after}: {', '.join(named)}; {', '.join(shown)}"
+
+    def _damage(self, seen: int) -> list[str]:
+        """Shares of the samples that were clipped or missing, in words."""
+        one, found = self._bank.trackers[0], []
+        if one.clipped:
+            limits = " and ".join(f"{at:.3g}" for at in one.settings.clip if math.isfinite(at))
+            found.append(f"{one.clipped / seen:.0%} clipped at {limits}")
+        return [*found, f"{one.missing / seen:.0%} missing"] if one.missing else found
 
     def notes(self) -> list[str]:
         """What is to be said of the recording once it is over."""
@@ -297,11 +341,10 @@ class NamedToneFilter:
         if seconds < needed:
             there = shown_time(seconds)
             found.append(f"the tones take {shown_time(needed)} to be told apart, but there are {there} of it")
-        if self.choice and self.choice.facts.clipped == 1:
-            low, high = self.choice.facts.clip
-            found.append(
-                f"every sample that a filter was chosen by lies at or beyond {low:.6g} and {high:.6g} (--clip)"
-            )
+        one = self._bank.trackers[0] if self._bank else None
+        if one and one.clipped and one.clipped + one.missing == self.samples:
+            low, high = one.settings.clip
+            found.append(f"every sample lies at or beyond {low:.6g} and {high:.6g} (--clip)")
         if self.restarts:
             found.append(f"the filter lost the tones {self.restarts} times, and began anew")
         return found
@@ -315,18 +358,16 @@ def shown_time(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _worth(choice: Choice, word: str) -> str:
-    gain = choice.gains.get(word)
-    return f" ({100 * gain:.2g} % closer)" if gain is not None and gain > 0 else ""
+def _worth(gain: float) -> str:
+    return f" ({100 * gain:.2g} % closer)" if gain > 0 else ""
 
 
-def _settings(text: str) -> Settings:
+def _settings(content: dict[str, Any]) -> Settings:
     """Settings as a state holds them: JSON, whose numbers come back to the last bit."""
-    content = json.loads(text)
-    content["background"] = tuple((float(std), float(time)) for std, time in content["background"])
-    content["whitening"] = tuple(float(weight) for weight in content["whitening"])
-    content["clip"] = tuple(float(limit) for limit in content["clip"])
-    return Settings(**content)
+    background = tuple((float(std), float(time)) for std, time in content["background"])
+    whitening = tuple(float(weight) for weight in content["whitening"])
+    clip = tuple(float(limit) for limit in content["clip"])
+    return Settings(**{**content, "background": background, "whitening": whitening, "clip": clip})
 
 
 def _check(frequencies: Sequence[float], rate: float) -> None:

@@ -11,7 +11,7 @@ from tonesift.streaming.namedtones import NamedToneFilter, shown_time
 from tonesift.streaming.tonefilter import ToneFilter
 
 RATE, FREQUENCIES = 100.0, (5.0, 12.0)
-FIRST, SECOND = 100, 200  # samples that the first two choices are made on: twice half a second, and twice that
+FIRST, SECOND = 100, 200  # samples by which filters are made and first adjusted: twice half a second, and twice that
 
 
 def recording(samples=1000, seed=0):
@@ -46,6 +46,16 @@ def test_the_tones_come_as_they_are_in_the_recording(whole):
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_any_cut_gives_the_bits_of_the_whole(whole, size):
     assert np.array_equal(fed(NamedToneFilter(FREQUENCIES, RATE), recording()[1], size), whole)
+
+
+@pytest.mark.parametrize("method", ["auto", "extended-whitened"])
+def test_any_cut_gives_the_same_bits_with_many_tones_an_offset_and_limits(method):
+    frequencies = np.linspace(4.0, 40.0, 9)
+    times = np.arange(900) / RATE
+    samples = 30 + np.sin(2 * np.pi * frequencies[:, None] * times + frequencies[:, None]).sum(axis=0)
+    samples = np.minimum(samples + np.random.default_rng(3).standard_normal(900), 33.0)
+    whole = fed(NamedToneFilter(frequencies, RATE, method), samples, 900)
+    assert np.array_equal(fed(NamedToneFilter(frequencies, RATE, method), samples, 1), whole)
 
 
 def test_nothing_comes_before_a_filter_is_chosen_and_everything_at_once_after_it():
@@ -160,13 +170,18 @@ def test_a_line_says_which_filter_and_why():
     samples[:40] = np.nan
     tone_filter.push(samples)
     line = tone_filter.method_line
-    assert line.startswith("method kalman, foresees its first 8 s best: steady tones (")
+    assert line.startswith("method auto, after 8 s: kalman")
+    assert "; steady tones (" in line
     assert "clipped at -1.5 and 1.2" in line
     assert "5% missing" in line
     assert "\n" not in line
     asked = NamedToneFilter(FREQUENCIES, RATE, "extended-student")
     asked.push(samples)
-    assert asked.method_line.startswith("method extended-student, as asked, set by its first 8 s")
+    assert asked.method_line.startswith("method extended-student, as asked: frequencies that drift")
+    pieces = NamedToneFilter(FREQUENCIES, RATE)
+    for sample in samples:
+        pieces.push([sample])
+    assert pieces.method_line == line
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.5, "0.5 s"), (8.0, "8 s"), (36_000.0, "10 h"), (864_000.0, "10 d")])
@@ -215,7 +230,7 @@ def test_states_of_others_and_damaged_ones_are_refused(tmp_path):
         NamedToneFilter(FREQUENCIES, RATE, tones=[1]).set_state(state)
     with pytest.raises(InputError, match="not the state of a filter of named tones"):
         tone_filter.set_state({"samples": np.array(3)})
-    settings = json.loads(str(state["settings"]))
+    made = json.loads(str(state["bank"]))
     for wrong in (
         {"samples": np.array(-1)},
         {"samples": np.array(1.5)},
@@ -224,12 +239,19 @@ def test_states_of_others_and_damaged_ones_are_refused(tmp_path):
         {"last": np.array(np.nan)},
         {"kept": np.zeros((2, 2))},
         {"kept": np.zeros(100_000)},
-        {"settings": np.array("{")},
-        {"settings": np.array(json.dumps(settings | {"amplitude": -1.0}))},
-        {"settings": np.array(json.dumps(settings | {"amplitud": 1.0}))},
-        {"settings": np.array("")},
-        {"tracker_state": np.zeros(3)},
-        {"tracker_covariance": np.full_like(state["tracker_covariance"], np.nan)},
+        {"left": np.zeros(3)},
+        {"left": np.full(len(state["left"]), np.inf)},
+        {"losses": np.zeros(3)},
+        {"losses": np.full(len(made), np.nan)},
+        {"memory": np.array(-1.0)},
+        {"memory": np.array("much")},
+        {"bank": np.array("{")},
+        {"bank": np.array("[]")},
+        {"bank": np.array(json.dumps(made[:-1]))},
+        {"bank": np.array(json.dumps([[made[0][0], made[0][1] | {"amplitude": -1.0}], *made[1:]]))},
+        {"bank": np.array(json.dumps([[made[0][0], made[0][1] | {"amplitud": 1.0}], *made[1:]]))},
+        {"tracker0_state": np.zeros(3)},
+        {"tracker3_covariance": np.full_like(state["tracker3_covariance"], np.nan)},
         {"more": np.zeros(3)},
     ):
         with pytest.raises(InputError, match="damaged state"):

@@ -1,6 +1,6 @@
-"""Which filter suits a recording: candidates are run over a stretch, and the one that foresees it best is taken.
+"""Which filters suit a recording: those of a method, on its scale, run side by side and weighted by what they foresee.
 
-A method's name says what its filter is made of: how the tones may change, and, behind hyphens, what else there is.
+A method's name says what its filters are made of: how the tones may change, and, behind hyphens, what else there is.
 
     kalman      tones of constant frequency, whose amplitude and phase change slowly if at all
     wander      tones whose amplitude and phase never rest
@@ -8,17 +8,17 @@ A method's name says what its filter is made of: how the tones may change, and, 
     fading      tones that come and go: the past is forgotten at surprises
     student     Student t noise: outliers and bursts
     background  three parts of slow background as states beside the tones
-    whitened    an autoregressive background of order 8, learnt from the stretch
+    whitened    an autoregressive background of order 8, learnt from what the filters leave
 
-Each has settings of several strengths. All are run over the same samples and expect each before they see it; the one
-that misses them least, in the mean of absolute values, is taken. Noise that nobody can foresee costs all of them the
-same, so what decides is how well the tones are known. Likelihoods were tried too: they reward a filter that knows when
-bursts of noise come, and chose it even where its tones were worse.
+Each has settings of several strengths. `auto` has eleven filters of several methods. All run over the same samples and
+expect each before they see it; the less of them a filter misses, in the mean of absolute values, the more it counts in
+the average (`bank`). Noise that nobody can foresee costs all of them the same, so what decides is how well the tones
+are known.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,10 +28,11 @@ from scipy.linalg import solve_toeplitz
 
 from tonesift.arguments import Array
 from tonesift.errors import InputError
+from tonesift.estimators.tracking.bank import Bank, Candidate, begun, left
 from tonesift.estimators.tracking.settings import Settings
-from tonesift.estimators.tracking.tracker import Tracked, Tracker
 
 ORDER = 8  # of the autoregressive background
+LEARNT, ROBUST, STEADIER = {"adapt": 3.0}, {"degrees": 5.0, "adapt": 0.03}, {"degrees": 6.0, "adapt": 2.0}
 DYNAMICS = {
     "kalman": ({}, {"renewal": 0.01}, {"renewal": 0.05}),
     "wander": (
@@ -41,23 +42,39 @@ DYNAMICS = {
         {"renewal": 0.6, "memory": 3.5},
     ),
     "extended": (
-        {"drift": 0.003, "drift_time": 200.0, "renewal": 0.005},
-        {"drift": 0.003, "drift_time": 30.0, "renewal": 0.02},
+        {"drift": 0.002, "drift_time": 300.0, "renewal": 0.0003, "wander": 0.02},
         {"drift": 0.01, "drift_time": 3.0, "renewal": 0.03},
         {"drift": 0.03, "drift_time": 3.0, "renewal": 0.03},
+        {"drift": 0.01, "drift_time": 3.0, "renewal": 0.15, "wander": 0.1, "memory": 13.0},
     ),
-    "fading": ({"fading": 2.0, "fading_time": 0.011, "renewal": 0.1, "memory": 4.0},),
+    "fading": (
+        {"fading": 2.0, "fading_time": 0.0095, "renewal": 0.055, "wander": 0.1, "memory": 3.3},
+        {"fading": 2.0, "fading_time": 0.03, "renewal": 0.03, "wander": 0.06, "memory": 10.0},
+    ),
 }
-NOISES = {"": ({"adapt": 3.0},), "student": ({"degrees": 1.5, "adapt": 0.1}, {"degrees": 5.0, "adapt": 0.03})}
-BACKGROUNDS = ("", "background", "whitened")
+NOISES = {"": (LEARNT,), "student": (ROBUST, STEADIER)}
+BACKGROUNDS = ("background", "whitened")
+SHARES = (0.5, 1.0)  # strength of a background's states beside what the tones leave of the samples
+STEADY, WANDERING = {"renewal": 0.002}, DYNAMICS["wander"][1]  # tones that never change do not find back
+# What `auto` averages: chosen one after the other, each for what it added to those before, on recordings of all
+# conditions. A background's states or a whitening beside tones that change would take them for background.
+PRESETS: tuple[tuple[str, Mapping[str, float]], ...] = (
+    ("kalman", STEADY | LEARNT),
+    ("kalman-student", STEADY | ROBUST),
+    ("wander", WANDERING | LEARNT),
+    ("wander-student", WANDERING | ROBUST),
+    ("extended", DYNAMICS["extended"][2] | LEARNT),
+    ("extended", DYNAMICS["extended"][3] | LEARNT),
+    ("fading", DYNAMICS["fading"][0] | LEARNT),
+    ("fading", DYNAMICS["fading"][1] | LEARNT),
+    ("kalman-background", {"renewal": 0.01, "slow": 0.5} | LEARNT),
+    ("kalman-whitened", STEADY | LEARNT),
+    ("extended-student-whitened", DYNAMICS["extended"][0] | STEADIER),
+)
 SLOW = (0.1, 1.0, 10.0)  # time constants of the background's states in periods
 STANDING = 1e4  # time constant in periods of what the samples stand at
+MOST_CLIPPED = 0.2  # share of the samples
 LEAST_OFFSET = 0.1  # of their level, that is taken for more than chance
-FAR_MORE = 1.5  # of what the most pliable filter leaves: tones were missed
-LEAST_GAIN = 1e-3  # share of the error that every further part of a filter must take away
-# Of each, beside what the filter leaves without: steady tones leave all of a background. Those that change take some of
-# it, and what they leave holds tones that they have missed; there, what the most pliable filter leaves is the measure.
-STEADY_STRENGTHS, STRENGTHS = (0.25, 0.5), (0.5, 2.0)
 
 
 class Facts(NamedTuple):
@@ -85,40 +102,6 @@ class Facts(NamedTuple):
     clipped: float
 
 
-class Candidate(NamedTuple):
-    """A method with settings of one strength."""
-
-    method: str
-    settings: Settings
-
-
-class Choice(NamedTuple):
-    """The filter that was taken, at the end of the stretch, and what it made of it.
-
-    Attributes
-    ----------
-    candidate : Candidate
-        Its method and settings.
-    tracker : Tracker
-        The filter.
-    tones : Array, shape (K, n)
-        What it made of the stretch.
-    missed : float
-        By how much it missed each sample beforehand, in the mean of absolute values.
-    facts : Facts
-        What the stretch shows at once.
-    gains : dict of str to float
-        Share of that by which each part of the method came closer than the best candidate without it.
-    """
-
-    candidate: Candidate
-    tracker: Tracker
-    tones: Array
-    missed: float
-    facts: Facts
-    gains: dict[str, float]
-
-
 def learnt(samples: Array, frequencies: Sequence[float], rate: float, clip: tuple[float, float] | None) -> Facts:
     """What a stretch (n,) shows at once; NaN where a sample is missing."""
     known = samples[np.isfinite(samples)]
@@ -127,8 +110,9 @@ def learnt(samples: Array, frequencies: Sequence[float], rate: float, clip: tupl
     level = (_spread(known - offset) or float(np.std(known))) if len(known) else 0.0
     inside = (samples > limits[0]) & (samples < limits[1])
     left = _left(samples, inside, frequencies, rate)
-    noise = max(_spread(left) if len(left) else level, 1e-3 * level)
     clipped = float(np.mean(~((known > limits[0]) & (known < limits[1])))) if len(known) else 0.0
+    # Samples between the limits spread less than they would without these.
+    noise = max((1 + clipped / 2) * _spread(left) if len(left) else level, 1e-3 * level)
     return Facts(level, noise, offset, limits, 1 - len(known) / max(len(samples), 1), clipped)
 
 
@@ -193,23 +177,8 @@ def base(facts: Facts, count: int) -> Settings:
     )
 
 
-def plain_candidates(facts: Facts, count: int, method: str) -> list[Candidate]:
-    """All that have the tones' part and the noise of a method, without its background."""
-    dynamics, noise, _ = parts(method)
-    plainest, found = base(facts, count), []
-    for motion, kind in itertools.product(dynamics, noise):
-        name = "-".join(filter(None, (motion, kind)))
-        pairs = itertools.product(DYNAMICS[motion], NOISES[kind])
-        # An outlier among the first samples must not be believed: at first the noise may be as large as all there is.
-        start = replace(plainest, noise_std=plainest.amplitude * math.sqrt(count / 2)) if kind else plainest
-        found += [Candidate(name, replace(start, **one, **other)) for one, other in pairs]
-    return found
-
-
-def parts(method: str) -> tuple[list[str], list[str], list[str]]:
-    """How tones change, noises and backgrounds that a method's name leaves open to choose from."""
-    if method == "auto":
-        return list(DYNAMICS), list(NOISES), list(BACKGROUNDS)
+def parts(method: str) -> tuple[str, str, str]:
+    """How tones change, what the noise and what the background is, by a method's name."""
     words = method.split("-")
     known = {*DYNAMICS, *NOISES, *BACKGROUNDS} - {""}
     kinds = [[word for word in words if word in group] for group in (DYNAMICS, NOISES, BACKGROUNDS)]
@@ -218,134 +187,97 @@ def parts(method: str) -> tuple[list[str], list[str], list[str]]:
             f"method: got {method!r}, but it is auto, or one of {', '.join(DYNAMICS)}, and behind hyphens student, and "
             "background or whitened, such as extended-student-whitened"
         )
-    return kinds[0] or ["kalman"], kinds[1] or [""], kinds[2] or [""]
+    return (kinds[0] or ["kalman"])[0], (kinds[1] or [""])[0], (kinds[2] or [""])[0]
 
 
-def missed(tracked: Tracked, samples: Array, settings: Settings) -> float:
-    """By how much a filter missed the samples (n,) that it had not seen yet, in the mean of absolute values.
+def candidates(facts: Facts, count: int, method: str) -> list[Candidate]:
+    """Filters of a method for a recording of `count` tones: of 'auto' the presets, of others each strength of a part.
 
-    A sample at a limit was missed by as much as was expected short of it, and not at all by what was expected beyond.
-    The first eighth is left out: it says more of what was known beforehand than of how the filter goes on.
+    Those that are to be whitened lack that: what they whiten has to be learnt from what the others leave.
     """
-    errors = tracked.innovations.copy()
-    high, low = samples >= settings.clip[1], samples <= settings.clip[0]
-    errors[high], errors[low] = np.maximum(errors[high], 0), np.minimum(errors[low], 0)
-    errors = errors[len(errors) // 8 :]
-    known = np.isfinite(errors)
-    return float(np.mean(np.abs(errors[known]))) if known.any() else 0.0
+    if method == "auto":
+        # Surprises are counted at samples between the limits, and where these are few they mislead.
+        presets = [one for one in PRESETS if one[0] != "fading" or facts.clipped < MOST_CLIPPED]
+        return [_candidate(facts, count, name, preset) for name, preset in presets]
+    motion, noise, kind = parts(method)
+    name = "-".join(filter(None, (motion, noise, kind)))
+    strengths = itertools.product(DYNAMICS[motion], NOISES[noise], SHARES if kind == "background" else (0.0,))
+    return [_candidate(facts, count, name, {**one, **other, "slow": share}) for one, other, share in strengths]
 
 
-def tried(candidate: Candidate, samples: Array, frequencies: Sequence[float], rate: float, facts: Facts) -> Choice:
-    """A candidate run over the stretch."""
-    tracker = Tracker(frequencies, rate, candidate.settings)
-    tracked = tracker.push(samples)
-    return Choice(candidate, tracker, tracked.tones, missed(tracked, samples, candidate.settings), facts, {})
+def _candidate(facts: Facts, count: int, name: str, preset: Mapping[str, float]) -> Candidate:
+    """Settings on the scale of a recording."""
+    changes, plainest = dict(preset), base(facts, count)
+    slow = float(f"{changes.pop('slow', 0.0) * facts.noise_std:.6g}")
+    states = tuple((slow, periods) for periods in SLOW) if slow else ()
+    # An outlier among the first samples must not be believed: at first the noise may be as large as all there is.
+    noise = plainest.amplitude * math.sqrt(count / 2) if "degrees" in changes else plainest.noise_std
+    settings = replace(plainest, noise_std=noise, background=(*plainest.background, *states), **changes)
+    return Candidate(name, settings)
 
 
-def choose(
-    samples: Array,
-    frequencies: Sequence[float],
-    rate: float,
-    method: str = "auto",
-    clip: tuple[float, float] | None = None,
-    *,
-    hedged: bool = False,
-) -> Choice:
-    """The candidate of a method that foresees a stretch (n,) best; NaN where a sample is missing.
+def whitened(found: Sequence[Candidate], rest: Array) -> list[Candidate]:
+    """Those of the candidates that are to be whitened, by what a bank leaves (n,) of the samples."""
+    taps = whitening(rest - np.nanmedian(rest)) if np.isfinite(rest).any() else ()
+    return [one._replace(settings=replace(one.settings, whitening=taps)) for one in found if taps and whitens(one)]
+
+
+def gathered(
+    samples: Array, frequencies: Sequence[float], rate: float, method: str, facts: Facts
+) -> tuple[Bank, Array]:
+    """A bank that has seen a stretch from the beginning of a recording, and what it makes of it.
 
     Parameters
     ----------
     samples : Array, shape (n,)
-        From the beginning of the recording.
-    frequencies : sequence of float
+        NaN where one is missing.
+    frequencies : sequence of float, shape (K,)
         Hz, of the tones.
     rate : float
         Hz.
     method : str
-        'auto', or what the filter is to be made of.
-    clip : (float, float), optional
-        Lowest and highest value of the recorder; found without it.
-    hedged : bool
-        Whether tones that have not changed yet may still do so.
+        'auto', or what the filters are to be made of.
+    facts : Facts
+        What the stretch shows at once.
+
+    Returns
+    -------
+    (Bank, Array)
+        The bank, and the tones (K, n), averaged with the weights of the last sample.
     """
-    facts = learnt(samples, frequencies, rate, clip)
-    allowed = [one for one in plain_candidates(facts, len(frequencies), method) if _sensible(one, method, hedged)]
-    plain = [tried(one, samples, frequencies, rate, facts) for one in allowed]
-    kinds = parts(method)[2]
-    found = list(plain) if "" in kinds else []
-    for candidate in itertools.chain(*(_with_background(plain, kind, samples) for kind in kinds if kind)):
-        if _sensible(candidate, method, hedged):
-            found.append(tried(candidate, samples, frequencies, rate, facts))
-    best = min(found or plain, key=_judged)
-    return best._replace(gains=_gains(best, found))
+    found = candidates(facts, len(frequencies), method)
+    plain = [one for one in found if not whitens(one)]
+    bank = begun(plain or found, frequencies, rate)
+    _, tones = bank.watched(samples)
+    other = begun(whitened(found, left(samples, bank.averaged(tones))), frequencies, rate)
+    if other.candidates:
+        _, more = other.watched(samples)
+        bank, tones = (bank.joined(other), np.concatenate([tones, more])) if plain else (other, more)
+    return bank, bank.averaged(tones)
 
 
-def _sensible(candidate: Candidate, method: str, hedged: bool) -> bool:
-    """Whether a candidate is worth trying.
+def renewed(
+    bank: Bank, samples: Array, rest: Array, frequencies: Sequence[float], rate: float, method: str, facts: Facts
+) -> Bank:
+    """A bank with settings by all samples so far (n,), of which the one before it left `rest` (n,).
 
-    Surprises are measured against Gaussian noise: with any other noise or background the fading filter took bursts for
-    tones, and was chosen where others knew the tones better. A filter for tones that never change does not find back.
+    Filters go on as they are, on another scale; but where other limits or another offset have been found, or what is
+    whitened is known better, they run anew.
     """
-    if method == "auto" and candidate.method.startswith("fading-"):
-        return False
-    return not (hedged and candidate.settings.renewal == 0)
+    old = bank.candidates[0].settings
+    found = candidates(facts._replace(offset=old.offset or facts.offset), len(frequencies), method)
+    plain, new = [one for one in found if not whitens(one)], found[0].settings
+    same = [one.method for one in plain] == [one.method for one in bank.candidates if not whitens(one)]
+    if not same or (old.clip, old.offset, len(old.background)) != (new.clip, new.offset, len(new.background)):
+        return gathered(samples, frequencies, rate, method, facts)[0]
+    other = begun(whitened(found, rest), frequencies, rate)
+    if other.candidates:
+        other.watched(samples)
+    if plain:
+        return bank.rescaled(plain, frequencies, rate).joined(other)
+    return other if other.candidates else bank
 
 
-def _judged(choice: Choice) -> float:
-    """What candidates are judged by: whatever is added to steady tones in white noise must come closer by a bit."""
-    added = len({*choice.candidate.method.split("-")} - {"kalman"})
-    chance = ORDER / max(choice.tones.shape[1], 1)  # what a prediction fitted to the same samples seems to be worth
-    return choice.missed * (1 + (LEAST_GAIN + chance) * added)
-
-
-def _with_background(plain: list[Choice], kind: str, samples: Array) -> list[Candidate]:
-    """The best of each motion of the tones with a background beside, which need not be the best without one.
-
-    What a filter leaves holds the tones that it has missed; so a background is learnt from what the most pliable one
-    leaves, which misses least of them. But that one has also taken much of a strong background for tones. So steady
-    tones get states as strong as all that they leave; and they, and those that drift, a whitening of it, unless that is
-    far more.
-    """
-    best: dict[str, Choice] = {}
-    for choice in sorted(plain, key=lambda choice: -choice.missed):
-        best[choice.candidate.method.split("-")[0]] = choice
-    lefts = {motion: _left_over(choice, samples) for motion, choice in best.items()}
-    pliable = min((_left_over(choice, samples) for choice in plain), key=_spread)
-    made = []
-    for motion, choice in best.items():
-        settings = choice.candidate.settings
-        if kind == "whitened":
-            near = motion in ("kalman", "extended") and _spread(lefts[motion]) < FAR_MORE * _spread(pliable)
-            changes = _whitened(lefts[motion] if near else pliable)
-        else:
-            changes = _slow(motion, lefts[motion], pliable, settings)
-        for change in changes:
-            made.append(Candidate(f"{choice.candidate.method}-{kind}", replace(settings, **change)))
-    return made
-
-
-def _whitened(left: Array) -> list[dict]:
-    taps = whitening(left)
-    return [{"whitening": taps}] if taps else []
-
-
-def _slow(motion: str, own: Array, pliable: Array, settings: Settings) -> list[dict]:
-    """Background states of a few strengths, as changes of settings."""
-    shares, left = (STEADY_STRENGTHS, own) if motion == "kalman" else (STRENGTHS, pliable)
-    stds = [float(f"{share * _spread(left):.6g}") for share in shares]
-    return [{"background": (*settings.background, *((std, periods) for periods in SLOW))} for std in stds]
-
-
-def _left_over(choice: Choice, samples: Array) -> Array:
-    """What a filter leaves of the samples (n,), about its median."""
-    left = samples - choice.tones.sum(axis=0)
-    return left - np.nanmedian(left) if np.isfinite(left).any() else left
-
-
-def _gains(best: Choice, found: list[Choice]) -> dict[str, float]:
-    gains = {}
-    for word in best.candidate.method.split("-"):
-        others = [choice.missed for choice in found if word not in choice.candidate.method.split("-")]
-        if others and min(others) > 0:
-            gains[word] = 1 - best.missed / min(others)
-    return gains
+def whitens(candidate: Candidate) -> bool:
+    """Whether a candidate's background has to be learnt."""
+    return candidate.method.endswith("whitened")

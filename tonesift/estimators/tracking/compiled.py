@@ -15,6 +15,20 @@ def kernel() -> Callable[..., None]:
     return _Announced(advance)
 
 
+def average() -> Callable[..., None]:
+    """The compiled `average_of`; a bank has run its filters by then, so nothing is announced."""
+    from tonesift.estimators.tracking.kernel import average_of
+
+    return average_of
+
+
+def weigh() -> Callable[..., None]:
+    """The compiled `weights_of`."""
+    from tonesift.estimators.tracking.kernel import weights_of
+
+    return weights_of
+
+
 class _Announced:
     """Calls a function that Numba compiles at its first call, and says how long that took."""
 

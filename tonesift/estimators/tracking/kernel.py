@@ -355,3 +355,46 @@ def advance(
             if width == 3:
                 state[at + 2] = min(max(state[at + 2], -options.offset_limit), options.offset_limit)
             estimates[tone, number] = state[at]
+
+
+@njit(cache=True)
+def weights_of(losses: Any, memory: float, sharpness: float, weights: Any) -> None:
+    """Weights (M,) of filters, whose sum is 1, from their losses.
+
+    A weight falls with the loss beyond the least, in units of the least's mean, as the exponential function does:
+    ``(1 + x / 64) ** -64``, which needs no C library.
+    """
+    least, total = losses[0], 0.0
+    for place in range(len(losses)):
+        least = min(least, losses[place])
+    unit = least / max(memory, 1.0)
+    for place in range(len(losses)):
+        beyond = sharpness * (losses[place] - least) / unit if unit > 0 else 0.0
+        weight = 1 / (1 + beyond / 64)
+        for _ in range(6):
+            weight *= weight
+        weights[place] = weight
+        total += weight
+    for place in range(len(losses)):
+        weights[place] /= total
+
+
+@njit(cache=True)
+def average_of(errors: Any, tones: Any, kept: float, sharpness: float, losses: Any, memory: Any, averaged: Any) -> None:
+    """Average the tones (M, K, n) of M filters by how little each has missed the samples so far, into (K, n).
+
+    `errors` (M, n) are absolute, NaN where a sample is missing; `losses` (M,) are their sums, which fade by `kept` a
+    sample, and `memory` (1,) the number of samples that these are worth.
+    """
+    weights = np.empty(len(losses))
+    for number in range(errors.shape[1]):
+        if not np.isnan(errors[0, number]):
+            memory[0] = kept * memory[0] + 1
+            for place in range(len(losses)):
+                losses[place] = kept * losses[place] + errors[place, number]
+        weights_of(losses, memory[0], sharpness, weights)
+        for tone in range(tones.shape[1]):
+            total = 0.0
+            for place in range(len(losses)):
+                total += weights[place] * tones[place, tone, number]
+            averaged[tone, number] = total
