@@ -1,6 +1,7 @@
 """Stage `generate`: make the recordings to train and to test on.
 
 python -m stages.generate data/train.h5 data/test.h5
+python -m stages.generate --under "switching, random sets" data/train.h5 data/test.h5
 """
 
 import argparse
@@ -18,8 +19,11 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     (data,) = stages.settings(arguments.params, "data")
     arithmetic.choose("portable", or_native=True)
     from tonesift import memory
+    from tonesift.conditions import named
     from tonesift.data import recordings, signals
 
+    if arguments.under is not None:
+        data = named.under(data, arguments.under)
     memory.check(recordings.memory_needed(data))
     for warning in [] if data.conditions.tone_range else signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
@@ -43,6 +47,7 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     command = stages.parser(__doc__)
+    command.add_argument("--under", metavar="NAME", help="conditions by a name of docs/conditions.md")
     command.add_argument("train", type=Path, help="recordings to train on")
     command.add_argument("test", type=Path, help="recordings to test on")
     stages.main(generate, command.parse_args())

@@ -48,7 +48,8 @@ def run(workspace, **sections):
     workspace.set(sections)
     options = {"params": Path("params.yaml"), "clock": Path("metrics/run.json")}
     names = ("recordings", "windows", "model", "curves")
-    figures = train.train(argparse.Namespace(**options, **dict(zip(names, map(Path, PATHS["train"]), strict=True))))
+    given = dict(zip(names, map(Path, PATHS["train"]), strict=True))
+    figures = train.train(argparse.Namespace(**options, **given | {"recordings": [given["recordings"]]}))
     names = ("train", "windows", "test", "model", "history", "metrics", "pictures")
     evaluate.evaluate(argparse.Namespace(**options, **dict(zip(names, map(Path, PATHS["evaluate"]), strict=True))))
     return (

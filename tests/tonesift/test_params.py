@@ -405,6 +405,7 @@ def test_advice_passes_over_what_the_family_does_not_read(path):
         "gru": ["hidden_size"],
         "transformer": ["model_dim", "num_heads", "ff_dim", "context"],
         "tcn": ["hidden_size", "kernel_size"],
+        "hybrid": ["hidden_size"],
     }
     assert set(own) == set(FAMILIES)
     for family, read in own.items():
