@@ -1,7 +1,7 @@
 """What a network that corrects filters reads of a tone at a step: a frame of numbers, and which of them is what.
 
 turn              radians in a sample
-features          what its filters know of the tone, whatever its phase and the recording's unit: `estimators.tracking.stepping`
+    features          what filters know of the tone, whatever its phase and the recording's unit (see `stepping`)
 phasor            A cos, A sin of the first filter at the end of the step, in units of the amplitude beforehand
 differences       of each other filter's phasor from that one, cosine and sine
 """

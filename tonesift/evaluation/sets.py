@@ -12,7 +12,6 @@ from tonesift.data.recordings import Recordings
 from tonesift.errors import InputError
 from tonesift.learning import fronts
 from tonesift.metadata import Metadata
-from tonesift.networks import hybrid
 from tonesift.networks.model import Model
 
 
@@ -52,7 +51,7 @@ def figures(
 def _answers(model: Model, source: Recordings, index: int, center: float, pmap: ParallelMap) -> dict[str, NDArray]:
     """Tones (K, N) of a recording, of the network and of its first filter."""
     frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, center))
-    plain = hybrid.corrected(frames, frames.new_zeros(*frames.shape[:-1], hybrid.CORRECTIONS), model.hop).flatten(1)
+    plain = fronts.uncorrected(frames, model.hop)
     unit = np.float32(fronts.amplitude(source.facts) * len(frames))
     answers = {"r2": fronts.passed(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
     return {name: tones[:, : source.samples] * unit for name, tones in answers.items()}

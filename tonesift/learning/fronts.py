@@ -26,7 +26,6 @@ from tonesift.networks.model import Model
 ROWS = 64  # tones of recordings passed through a network side by side; part of the bits
 CHUNK_STEPS = 500
 WRONG = (0.5, 2.0)  # factor by which the amplitude is told wrong
-EVEN = 0.5  # power of the first filter's error by which a recording's weight falls
 LEAST_ERROR = 1e-3  # beside it, in units of a tone's mean square amplitude
 
 
@@ -57,11 +56,7 @@ def of_recording(source: Recordings, index: int, hop: int, center: float, told: 
 
 def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.device) -> Signals:
     """Frames, tones and weights of sets of recordings with as many samples and tones each."""
-    total, (_, count), samples = (
-        sum(source.count for source in sources),
-        sources[0].facts.phases.shape,
-        sources[0].samples,
-    )
+    total, count, samples = sum(each.count for each in sources), sources[0].facts.phases.shape[1], sources[0].samples
     frames = np.empty((total, count, samples // hop, FRAME), dtype="f4")
     tones = np.empty((total, count, samples), dtype="f4")
     pairs = ((source, index) for source in sources for index in range(source.count))
@@ -77,11 +72,15 @@ def _weights(signals: Signals, hop: int) -> Tensor:
     """Weights (R,) of mean 1, less where the first filter errs much: or steady tones would count for nothing."""
     errors = []
     for frames, tones in zip(signals.mixture, signals.tones, strict=True):
-        plain = hybrid.corrected(frames, frames.new_zeros(*frames.shape[:-1], hybrid.CORRECTIONS), hop)
-        whole = plain.flatten(-2)
-        errors.append((tones[:, : whole.shape[1]] - whole).square().mean())
-    found = (torch.stack(errors) + LEAST_ERROR) ** -EVEN
+        plain = uncorrected(frames, hop)
+        errors.append((tones[:, : plain.shape[1]] - plain).square().mean())
+    found = 1 / (torch.stack(errors) + LEAST_ERROR).sqrt().sqrt()
     return found / found.mean()
+
+
+def uncorrected(frames: Tensor, hop: int) -> Tensor:
+    """What the first filter makes (K, S hop) of frames (K, S, FRAME)."""
+    return hybrid.corrected(frames, frames.new_zeros(*frames.shape[:-1], hybrid.CORRECTIONS), hop).flatten(1)
 
 
 def passed(model: Model, frames: Tensor, pmap: ParallelMap) -> NDArray[np.float32]:
