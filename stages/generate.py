@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import stages
-from tonesift import arithmetic
+from tonesift import arithmetic, params
+from tonesift.errors import InputError
 
 
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.under is not None:
         data = named.under(data, arguments.under)
+        if mistakes := params.conflicts(data, None, None, None):
+            raise InputError("\n".join(f"--under {arguments.under!r}: {mistake}" for mistake in mistakes))
     memory.check(recordings.memory_needed(data))
     for warning in [] if data.conditions.tone_range else signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
