@@ -20,10 +20,11 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     (data,) = stages.settings(arguments.params, "data")
     arithmetic.choose("portable", or_native=True)
     from tonesift import memory
-    from tonesift.conditions import named
     from tonesift.data import recordings, signals
 
     if arguments.under is not None:
+        from tonesift.conditions import named
+
         data = named.under(data, arguments.under)
         if mistakes := params.conflicts(data, None, None, None):
             raise InputError("\n".join(f"--under {arguments.under!r}: {mistake}" for mistake in mistakes))
