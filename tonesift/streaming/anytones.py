@@ -28,6 +28,7 @@ from tonesift.streaming.gaps import Gaps, as_samples
 from tonesift.streaming.namedtones import WAYS, check_tones, first_samples
 from tonesift.streaming.tonefilter import FrontStepper, fingerprint, numbered
 
+LEAST_OFFSET = 1.0  # of the level of the first stretch, that is taken for what the recording stands at
 NUMBERS = ("samples", "gaps_filled")
 OWN = ("filter", "tones", *NUMBERS, "scale", "kept")
 
@@ -163,8 +164,10 @@ class AnyToneFilter:
         if facts.level == 0:
             self._kept = self._kept[samples:]
             return np.zeros((len(self.tones), samples), dtype="f4")
-        plainest = base(facts, len(self.all_frequencies))
-        self._scale = np.array([plainest.offset, plainest.amplitude, *plainest.clip])
+        amplitude = base(facts, len(self.all_frequencies)).amplitude
+        # A stretch of a few periods has a median of its own, which taken off everything would be an error for good.
+        offset = facts.offset if abs(facts.offset) > LEAST_OFFSET * facts.level else 0.0
+        self._scale = np.array([offset, amplitude, *facts.clip])
         self._stepper = self._made()
         return np.zeros((len(self.tones), 0), dtype="f4")
 
