@@ -1,6 +1,7 @@
 """Stage `generate`: make the recordings to train and to test on.
 
 python -m stages.generate data/train.h5 data/test.h5
+python -m stages.generate --under "switching, random sets" data/train.h5 data/test.h5
 """
 
 import argparse
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import stages
-from tonesift import arithmetic
+from tonesift import arithmetic, params
+from tonesift.errors import InputError
 
 
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -20,6 +22,12 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     from tonesift import memory
     from tonesift.data import recordings, signals
 
+    if arguments.under is not None:
+        from tonesift.conditions import named
+
+        data = named.under(data, arguments.under)
+        if mistakes := params.conflicts(data, None, None, None):
+            raise InputError("\n".join(f"--under {arguments.under!r}: {mistake}" for mistake in mistakes))
     memory.check(recordings.memory_needed(data))
     for warning in [] if data.conditions.tone_range else signals.warnings(data.frequencies):
         print(f"note: {warning}", file=sys.stderr)
@@ -43,6 +51,7 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == "__main__":
     command = stages.parser(__doc__)
+    command.add_argument("--under", metavar="NAME", help="conditions by a name of docs/conditions.md")
     command.add_argument("train", type=Path, help="recordings to train on")
     command.add_argument("test", type=Path, help="recordings to test on")
     stages.main(generate, command.parse_args())

@@ -17,7 +17,7 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     arithmetic.choose("portable", or_native=True)
     from tonesift.data import recordings, windows
 
-    with recordings.opened(arguments.recordings) as source:
+    with recordings.opened(arguments.recordings, any_tones=True) as source:
         found = windows.prepare(settings, settings.sequence_length * hop, source)
     windows.write(arguments.windows, found)
     train, validation = windows.count(found.train), windows.count(found.validation)

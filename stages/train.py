@@ -33,7 +33,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     from tonesift.learning import run
     from tonesift.networks import model as models
 
-    setup = run.prepare(model_params, settings, windows.read(arguments.windows), arguments.recordings)
+    setup = run.prepare(model_params, settings, windows.read(arguments.windows), *arguments.recordings)
     begin = time.perf_counter()
     live = start_live(arguments.curves)
     members = [fit(setup, number, live) for number in range(settings.ensemble)]
@@ -168,7 +168,12 @@ class Progress:
 
 if __name__ == "__main__":
     command = stages.parser(__doc__)
-    command.add_argument("recordings", type=Path, help="recordings to train on")
+    command.add_argument(
+        "recordings",
+        type=Path,
+        nargs="+",
+        help="recordings to train on; several sets for a family that corrects filters",
+    )
     command.add_argument("windows", type=Path, help="which windows train and which validate")
     command.add_argument("model", type=Path, help="where to write the model")
     command.add_argument("curves", type=Path, help="folder for DVCLive's history")

@@ -67,6 +67,7 @@ OWN = {
     },
     "transformer": {"model": {"positions": "learned"}, "train": {"optimizer": "adamw", "gradient_noise": 0.01}},
     "tcn": {"model": {"layer_norm": True}, "train": {"optimizer": "sgd", "scheduler": "plateau"}},
+    "hybrid": {"model": {"conditioning": "selector"}, "train": {"fresh_noise": False}},
 }
 
 

@@ -12,6 +12,7 @@ from tonesift import params
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = DVC["stages"]
+ANY_TONES = yaml.safe_load((ROOT / "any-tones" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SECTIONS = {name: field.annotation for name, field in params.Params.model_fields.items()}
 
 
@@ -71,12 +72,34 @@ def whole_sections(stage: str) -> list[str]:
     return [name for name in STAGES[stage]["params"] if "." not in name]
 
 
+def modules(deps: list[str]) -> set[str]:
+    """Modules that dependencies name, or the folders that they name hold."""
+    folders = [ROOT / dep for dep in deps if list((ROOT / dep).glob("*.py"))]
+    held = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.py")}
+    return held | {dep for dep in deps if dep.endswith(".py")}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_modules_a_stage_imports(stage):
-    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
-    folders = [ROOT / dep for dep in STAGES[stage]["deps"] if list((ROOT / dep).glob("*.py"))]
-    declared |= {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.py")}
-    assert declared == closure(ROOT / "stages" / f"{stage}.py")
+    assert modules(STAGES[stage]["deps"]) == closure(ROOT / "stages" / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", ANY_TONES)
+def test_the_pipeline_of_any_tones_tells_the_truth(stage):
+    """Its stages are those of the root, on parameters and data of its own; paths are from the top."""
+    spec = ANY_TONES[stage].get("do", ANY_TONES[stage])
+    assert spec["wdir"] == ".."
+    assert modules(spec["deps"]) == closure(ROOT / "stages" / f"{stage}.py")
+    (read,) = spec["params"]
+    assert read == {"any-tones/params.yaml": sorted(settings_call(stage))}
+    assert "--params any-tones/params.yaml --clock any-tones/metrics/run.json" in " ".join(spec["cmd"].split())
+    data = [dep for dep in spec["deps"] if not dep.startswith(("stages", "tonesift"))]
+    for kind in ("outs", "metrics", "plots"):
+        data += [next(iter(out)) if isinstance(out, dict) else out for out in spec.get(kind, [])]
+    assert data
+    for path in data:
+        assert path.startswith("any-tones/")
+        assert any(path == word or path.startswith(f"{word}/") for word in spec["cmd"].split()), path
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -40,7 +40,7 @@ BELOW = {
         "networks": set(),
         "estimators": set(),
         "reporting": set(),
-        "learning": LEARNING,
+        "learning": {*LEARNING, "estimators"},
         "streaming": {*LEARNING, "learning", "estimators", "formats"},
         "evaluation": EVALUATION,
         "full_evaluation": {*EVALUATION, "evaluation", "streaming"},

@@ -18,11 +18,14 @@ class Family(NamedTuple):
         Parameters of section `model` that shape it, beside those of every network. Its `Body` takes them.
     refuses : tuple of str
         Parameters that it would ignore although a user who sets them expects an effect: refused unless off.
+    front : bool
+        Whether it reads what filters know of each tone (`tonesift.frame`) in place of samples, and corrects them.
     """
 
     label: str
     options: tuple[str, ...]
     refuses: tuple[str, ...] = ()
+    front: bool = False
 
 
 COMMON = ("num_layers", "dropout")  # options of every family
@@ -35,4 +38,5 @@ FAMILIES = {
         "Transformer", ("model_dim", "num_heads", "ff_dim", "positions", "context"), ("layer_norm", *RECURRENT)
     ),
     "tcn": Family("TCN", ("hidden_size", "kernel_size", "layer_norm"), RECURRENT),
+    "hybrid": Family("Hybrid", ("hidden_size", "layer_norm", "recurrent_dropout"), ("bidirectional",), front=True),
 }

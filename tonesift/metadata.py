@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from tonesift import params
 from tonesift.checked import damaged
+from tonesift.families import FAMILIES
 
 
 class Part(BaseModel):
@@ -57,12 +58,16 @@ class Metadata(Part):
         What decides the bits beyond the parameters, from `arithmetic.build`.
     summary : Summary
         What the training came to.
+    tones : int or None
+        K, where every recording had tones of its own; `frequencies` is empty then.
+    tone_range : (float, float) or None
+        Hz, lowest and highest of these.
     """
 
     model: params.Model
     train: params.Train
     sampling_rate: params.Hertz
-    frequencies: Annotated[tuple[params.Hertz, ...], Field(min_length=1, max_length=params.TONES)]
+    frequencies: Annotated[tuple[params.Hertz, ...], Field(max_length=params.TONES)]
     noise_std: params.Amplitude
     second_moment: params.Positive
     task: str
@@ -72,6 +77,27 @@ class Metadata(Part):
     scale: params.Positive
     build: dict[str, str]
     summary: Summary
+    tones: Annotated[int, Field(ge=1, le=params.TONES)] | None = Field(None, validate_default=True)
+    tone_range: tuple[params.Hertz, params.Hertz] | None = Field(None, validate_default=True)
+
+    @field_validator("frequencies")
+    @classmethod
+    def _is_told(cls, frequencies: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if frequencies or ("model" in info.data and FAMILIES[info.data["model"].family].front):
+            return frequencies
+        raise ValueError("a model of this family knows the frequencies of its tones")
+
+    @field_validator("tones", "tone_range")
+    @classmethod
+    def _is_there(cls, found: object, info: ValidationInfo) -> object:
+        if found is None and not info.data.get("frequencies"):
+            raise ValueError("a model of any tones tells how many it was trained on, and their range")
+        return found
+
+    @property
+    def count(self) -> int:
+        """K, tones in a recording that it was trained on."""
+        return len(self.frequencies) or self.tones or 0
 
     @property
     def causal(self) -> bool:

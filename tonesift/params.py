@@ -340,6 +340,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
             "train.stateful: a stream needs neighbouring windows, but prepare.split is 'random': set it to block"
         )
     found += _model_conflicts(model) if model else []
+    found += _front_conflicts(model, train) if model and train else []
     if model and train and model.bidirectional and train.stateful:
         found.append(
             "model.bidirectional: a window is read from behind as well, but train.stateful carries a state on into "
@@ -474,6 +475,21 @@ def _model_conflicts(model: Model) -> list[str]:
                 "but rotary positions need an even number: change it or model.num_heads"
             )
     return found
+
+
+def _front_conflicts(model: Model, train: Train) -> list[str]:
+    """What a network that corrects filters cannot do: it reads what filters made of the recordings, once."""
+    if not FAMILIES[model.family].front:
+        return []
+    wanted = {"train.stateful": True, "train.fresh_noise": False, "train.jitter": 0.0, "model.conditioning": "selector"}
+    given = {"train": train, "model": model}
+    found = {name: getattr(given[name.split(".")[0]], name.split(".")[1]) for name in wanted}
+    return [
+        f"{name}: got {found[name]!r}, but family {model.family} corrects filters that were run over the recordings, a "
+        f"tone at a time: set it to {str(value).lower()}"
+        for name, value in wanted.items()
+        if found[name] != value
+    ]
 
 
 def _portable_conflicts(train: Train) -> list[str]:

@@ -119,7 +119,8 @@ def test_random_sets_of_tones_are_made_and_no_network_learns_them(copy):
     said = copy.stage("generate", *PATHS["generate"]).stdout
     assert "of 2 tones" in said
     assert "dB before tone_range" in said
-    for stage in ("prepare", "train", "evaluate"):
+    copy.stage("prepare", *PATHS["prepare"])
+    for stage in ("train", "evaluate"):
         refused(copy, stage, r"every recording has tones of its own \(data\.conditions\.tone_range\), but a network")
 
 

@@ -131,7 +131,7 @@ MISTAKES = [
     ),
     (
         {"model": {"family": "rnn"}},
-        "model.family: got 'rnn', but input should be 'lstm', 'gru', 'transformer' or 'tcn'$",
+        "model.family: got 'rnn', but input should be 'lstm', 'gru', 'transformer', 'tcn' or 'hybrid'$",
     ),
     (
         {"model": {"family": "transformer", "layer_norm": True}},
@@ -405,11 +405,11 @@ def test_advice_passes_over_what_the_family_does_not_read(path):
         "gru": ["hidden_size"],
         "transformer": ["model_dim", "num_heads", "ff_dim", "context"],
         "tcn": ["hidden_size", "kernel_size"],
+        "hybrid": ["hidden_size"],
     }
     assert set(own) == set(FAMILIES)
     for family, read in own.items():
-        change_params(path, {"model": unusual | {"family": family}})
-        (model,) = params.load(path, "model")
+        model = params.load(path, "model")[0].model_copy(update=unusual | {"family": family})
         named = [sentence.split(" is ")[0].removeprefix("model.") for sentence in params.advice(model)]
         assert sorted(named) == sorted([*read, "num_layers"])
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 from tonesift import params
+from tonesift.errors import InputError
 
 HEAVY = {"tail_scale": [0.03, 0.4], "burst_share": 0.08}
 EVERYTHING = {
     **{"drift": 0.01, "wander": 0.15, "phase_walk": 0.25, "dwell": 3.0, "tail_scale": [0.02, 0.2]},
     **{"burst_share": 0.08, "coloured": [0.02, 0.1], "clip": [0.4, 1.0], "gap_share": 0.2},
 }
-RANDOM_SETS = {"tone_range": [0.7, 60.0]}
+RANDOM_SETS, ANY = {"tone_range": [0.7, 60.0]}, ", random sets"  # every name may have these behind it
 NAMED: dict[str, dict[str, Any]] = {
     "clean": {},
     "drift": {"drift": 0.02},
@@ -29,7 +30,10 @@ NAMED: dict[str, dict[str, Any]] = {
 
 def under(data: params.Data, name: str, **changes: Any) -> params.Data:
     """Section `data`, for task general, under the conditions of a name; keywords change the rest of it."""
-    chosen = dict(NAMED[name])
+    plain = name.removesuffix(ANY)
+    if plain not in NAMED:
+        raise InputError(f"conditions {name!r}: got no such name: it is one of {'; '.join(NAMED)}")
+    chosen = NAMED[plain] | (RANDOM_SETS if plain != name else {})
     noise = {"noise_std": chosen.pop("noise_std")} if "noise_std" in chosen else {}
     changes = {"task": "general", **changes, **noise, "conditions": params.Conditions(**chosen)}
     return data.model_copy(update=changes)

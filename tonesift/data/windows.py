@@ -11,7 +11,7 @@ recording is one row, and even a random split stays proportional to the number o
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -275,6 +275,16 @@ def check_fit(split: Split, source: Recordings) -> None:
             f"{source.path}: {source.count} recordings of {source.samples} samples, but the windows were made for "
             f"{split.shape[0]} of {split.shape[1]}: run `dvc repro`"
         )
+
+
+def repeated(split: Split, sets: int) -> Split:
+    """The split of so many sets of recordings one behind the other, each split like the first."""
+    count, samples = split.shape
+    parts = [
+        np.concatenate([runs + np.array([number * count, 0, 0]) for number in range(sets)])
+        for runs in (split.train, split.validation)
+    ]
+    return replace(split, train=parts[0], validation=parts[1], shape=(count * sets, samples))
 
 
 def prepare(settings: params.Prepare, length: int, source: Recordings) -> Split:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tonesift import metrics
 from tonesift.compute import ParallelMap
 from tonesift.data.segments import Segments
-from tonesift.learning import batches, streams
+from tonesift.learning import batches, fronts, streams
 from tonesift.metadata import Metadata
 from tonesift.networks.model import Model
 
@@ -69,6 +69,9 @@ class NetworkEstimator:
 
     def estimate(self, mixture: NDArray) -> NDArray[np.float32]:
         """Outputs (M, K, N) for whole recordings (M, N), as they come."""
+        if self.model.front:
+            tones = [self.metadata.frequencies] * len(mixture)
+            return fronts.estimate(self.model, self.metadata, mixture, tones, self.pmap)
         read = torch.from_numpy(batches.scaled(mixture, self.metadata.center, self.metadata.scale)).to(self.device)
         return streams.estimate(self.model, read, self.metadata.reset_samples, self.batch_size, self.pmap)
 

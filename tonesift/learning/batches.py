@@ -21,10 +21,15 @@ AT_A_TIME = 8  # batches that are computed before the first of them is handed on
 
 
 class Signals(NamedTuple):
-    """Mixtures (R, N), scaled, and tones (R, K, N) of a set of recordings, on one device."""
+    """Mixtures (R, N), scaled, and tones (R, K, N) of a set of recordings, on one device.
+
+    For a network that corrects filters `mixture` is frames (R, K, S, FRAME), the tones are in units of their root mean
+    square amplitude, and an error counts by its recording's weight (R,).
+    """
 
     mixture: Tensor
     tones: Tensor
+    weights: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -73,7 +78,10 @@ def gather(signals: Signals, batch: Batch, model: Model) -> tuple[Tensor, Tensor
     count, samples = signals.tones.shape[1:]
     recordings, first = batch.starts.T
     at = first[:, None] + np.arange(batch.steps * model.hop).reshape(-1, 1, model.hop)  # (L, B, hop)
-    frames = _take(signals.mixture, recordings[:, None] * samples + at)
+    if model.front:
+        frames = signals.mixture[recordings, batch.wanted, at[:, :, 0] // model.hop]
+    else:
+        frames = _take(signals.mixture, recordings[:, None] * samples + at)
     if model.selects:
         return frames, _take(signals.tones, (recordings * count + batch.wanted)[:, None] * samples + at)
     rows = recordings[:, None] * count + np.arange(count)  # (B, K)

@@ -1,7 +1,8 @@
 """What an epoch is: the batches that it learns from, and the validation at its end.
 
 There are two kinds. Where the state is reset with every window, an epoch is every training window once, in random
-order. Where the state is carried on (`train.stateful`), it is `train.stream_steps` batches of streams.
+order. Where the state is carried on (`train.stateful`), it is `train.stream_steps` batches of streams. A network that
+corrects filters reads streams from their beginning, where its filters begin.
 """
 
 import math
@@ -13,7 +14,8 @@ import numpy as np
 from tonesift import compute, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.data.period import common_period
-from tonesift.learning import batches, streams, training
+from tonesift.data.segments import Segment
+from tonesift.learning import batches, fronts, streams, training
 from tonesift.networks import model as models
 
 VALIDATION_BATCH = 512  # windows in a pass; part of the bits, so not a matter of taste
@@ -45,6 +47,8 @@ def make_epoch(
     signals: batches.Signals,
 ) -> Epoch:
     """Epoch of a network on a set of recordings, as the parameters have it."""
+    if network.front:
+        return front_epoch(network, settings, split, signals)
     if settings.stateful:
         return stream_epoch(network, settings, split, facts, signals)
     return window_epoch(network, settings, split, signals)
@@ -95,6 +99,33 @@ def stream_epoch(
         return tally_all(streams.predict(model, signals, validation, pmap), model)
 
     return Epoch(following, validate, steps)
+
+
+def front_epoch(
+    network: models.Network, settings: params.Train, split: windows.Split, signals: batches.Signals
+) -> Epoch:
+    """Streams of single tones' frames, each from the beginning of a segment; validation on all validation segments."""
+    samples, hop = split.window_samples, network.hop
+    train, held_out = (
+        [_whole_steps(segment, hop) for segment in windows.covered(runs, samples, split.step_size)]
+        for runs in (split.train, split.validation)
+    )
+    shape = (settings.batch_size, samples, network.examples, hop)
+    streamed = streams.StreamBatches(train, *shape, from_begin=True)
+
+    def following(generator: np.random.Generator) -> list[batches.Batch]:
+        lengths = drawn_steps(settings.shortest, samples // hop, settings.stream_steps, generator)
+        return [streamed.next(generator, length) for length in lengths]
+
+    def validate(model: models.Model, pmap: compute.ParallelMap) -> metrics.Tally:
+        return tally_all(fronts.predict(model, signals, held_out, pmap), model)
+
+    return Epoch(following, validate, settings.stream_steps)
+
+
+def _whole_steps(segment: Segment, hop: int) -> Segment:
+    """The steps that lie in a segment."""
+    return Segment(segment.recording, -(-segment.begin // hop) * hop, segment.end // hop * hop)
 
 
 def tally_all(pairs: Iterable[metrics.Pair], model: models.Model) -> metrics.Tally:

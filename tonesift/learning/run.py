@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -11,7 +12,9 @@ import torch
 from tonesift import arithmetic, compute, memory, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.errors import InputError
-from tonesift.learning import batches, epochs, training
+from tonesift.families import FAMILIES
+from tonesift.frame import FRAME
+from tonesift.learning import batches, epochs, fronts, training
 from tonesift.metadata import Metadata, Summary
 from tonesift.networks import model as models
 from tonesift.networks.base import torch_generator
@@ -49,8 +52,12 @@ class Trained(NamedTuple):
     samples: int
 
 
-def prepare(model_params: params.Model, settings: params.Train, split: windows.Split, path: Path) -> Setup:
-    """Setup of a training on a set of recordings, refused where it cannot work here or the parts do not fit."""
+def prepare(model_params: params.Model, settings: params.Train, split: windows.Split, *paths: Path) -> Setup:
+    """Setup of a training on sets of recordings, refused where it cannot work here or the parts do not fit.
+
+    One that corrects filters may learn from several sets, each split as the first one is, and from recordings that have
+    tones of their own.
+    """
     device = compute.choose_device("cpu" if settings.arithmetic == "portable" else settings.device)
     compute.check_precision(settings.precision, device)
     if split.window_samples % model_params.hop:
@@ -58,18 +65,38 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
             f"windows of {split.window_samples} samples are no whole number of steps of {model_params.hop}: "
             "run `dvc repro`"
         )
-    with recordings.opened(path) as source:
-        windows.check_fit(split, source)
-        memory.check(memory_needed(model_params, settings, split, source))
-        signals = batches.to_device(*source.read(), split.center, split.scale, device)
-        return Setup(model_params, settings, split, source.facts, signals)
+    front = FAMILIES[model_params.family].front
+    if len(paths) > 1 and not front:
+        raise InputError(f"{paths[1]}: family {model_params.family} learns from one set of recordings: leave it out")
+    with ExitStack() as stack:
+        sources = [stack.enter_context(recordings.opened(path, any_tones=front)) for path in paths]
+        for source in sources:
+            windows.check_fit(split, source)
+            _check_alike(source, sources[0])
+        memory.check(memory_needed(model_params, settings, split, *sources))
+        facts, signals = sources[0].facts, None
+        if front:
+            signals = fronts.read(sources, model_params.hop, split.center, device)
+            return Setup(model_params, settings, windows.repeated(split, len(sources)), facts, signals)
+        signals = batches.to_device(*sources[0].read(), split.center, split.scale, device)
+        return Setup(model_params, settings, split, facts, signals)
+
+
+def _check_alike(source: recordings.Recordings, first: recordings.Recordings) -> None:
+    """Refuse a set that cannot be learnt from together with the first."""
+    for name in ("sampling_rate", "second_moment"):
+        found, wanted = getattr(source.facts, name), getattr(first.facts, name)
+        if found != wanted:
+            raise InputError(f"{source.path}: {name} {found:g}, but {first.path} has {wanted:g}: make them alike")
+    if source.facts.phases.shape[1] != first.facts.phases.shape[1]:
+        raise InputError(f"{source.path}: as many tones as in {first.path} are wanted: make them alike")
 
 
 def memory_needed(
-    model_params: params.Model, settings: params.Train, split: windows.Split, source: recordings.Recordings
+    model_params: params.Model, settings: params.Train, split: windows.Split, *sources: recordings.Recordings
 ) -> dict[str, float]:
     """Bytes for a training in float32, by what they are for."""
-    tones, size = len(source.facts.frequencies), settings.batch_size
+    source, tones, size = sources[0], sources[0].facts.phases.shape[1], settings.batch_size
     positions = 0.0
     if model_params.family == "transformer":
         positions = 8.0 * model_params.num_layers * model_params.context * model_params.model_dim
@@ -78,8 +105,9 @@ def memory_needed(
     if not settings.stateful:
         size = min(size, windows.count(split.train) * network.examples)
     steps, width = split.window_samples // network.hop, network.body.width
+    read = (1 + tones) if not network.front else tones * (1 + FRAME / network.hop)
     return {
-        str(source.path): 8.0 * source.count * source.samples * (1 + tones),
+        str(source.path): 8.0 * source.count * source.samples * read * len(sources),
         "model, train.ensemble": 4.0 * models.count(network) * (3 + settings.ensemble),  # gradients, two moments
         "train.batch_size x prepare.sequence_length": 4.0 * size * steps * (network.inputs + network.outputs + width),
         "train.batch_size x model.context": positions * size,
@@ -94,7 +122,7 @@ def begin(
     `on_step` is told of each step as by `training.fit`.
     """
     settings = setup.settings.model_copy(update={"seed": setup.settings.seed + number})
-    network = models.Network(len(setup.facts.frequencies), **setup.model_params.model_dump())
+    network = models.Network(setup.facts.phases.shape[1], **setup.model_params.model_dump())
     network.to(setup.signals.mixture.device)
     network.initialise(torch_generator(training.seed_for(settings.seed, "weights"), setup.signals.mixture.device))
     epoch = epochs.make_epoch(network, settings, setup.split, setup.facts, setup.signals)
@@ -194,4 +222,12 @@ def metadata(setup: Setup, summary: dict[str, Any]) -> Metadata:
         scale=split.scale,
         build=arithmetic.build(),
         summary=Summary.model_validate(summary),
+        **_own_tones(facts),
     )
+
+
+def _own_tones(facts: recordings.Facts) -> dict[str, Any]:
+    """What is said of tones that every recording has of its own; nothing where there is one set of them."""
+    if facts.frequencies:
+        return {}
+    return {"tones": facts.phases.shape[1], "tone_range": tuple(facts.conditions.tone_range)}

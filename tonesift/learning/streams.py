@@ -39,13 +39,24 @@ class StreamBatches:
         Samples of a stream in a batch, at most.
     examples, hop : int
         Tones to choose from, drawn for a stream when it starts, and samples in a step: the network's own.
+    from_begin : bool
+        Whether streams read a segment from its beginning, but for the first ones, so that they are not in step.
     """
 
-    def __init__(self, segments: Sequence[Segment], count: int, samples: int, examples: int, hop: int) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        count: int,
+        samples: int,
+        examples: int,
+        hop: int,
+        *,
+        from_begin: bool = False,
+    ) -> None:
         table = np.array(segments, dtype=np.int64).reshape(-1, 3)
         self._segments = table[table[:, 2] - table[:, 1] >= samples]
         self._starts = np.cumsum(self._segments[:, 2] - self._segments[:, 1] - samples + 1)
-        self._samples, self._examples, self._hop = samples, examples, hop
+        self._samples, self._examples, self._hop, self._from_begin = samples, examples, hop, from_begin
         self._recording, self._next, self._end = (np.zeros(count, dtype=np.int64) for _ in range(3))
         self._wanted = np.zeros(count, dtype=np.int64)
 
@@ -64,9 +75,12 @@ class StreamBatches:
     def _restart(self, streams: NDArray[np.int64], generator: np.random.Generator) -> None:
         drawn = generator.integers(self._starts[-1], size=len(streams))
         which = np.searchsorted(self._starts, drawn, side="right")
-        recording, _, end = self._segments[which].T
-        self._recording[streams], self._end[streams] = recording, end
-        self._next[streams] = end - self._samples - (self._starts[which] - 1 - drawn)
+        recording, begin, end = self._segments[which].T
+        start = end - self._samples - (self._starts[which] - 1 - drawn)
+        if self._from_begin:
+            whole = (start - begin) // self._samples * self._samples
+            start = begin + np.where(self._end[streams] == 0, whole, 0)
+        self._recording[streams], self._next[streams], self._end[streams] = recording, start, end
         self._wanted[streams] = generator.integers(self._examples, size=len(streams))
 
 

@@ -223,7 +223,10 @@ class Step:
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             output, after = self.model(features, before, self.masks[number])
         output = output.float()
-        loss = (output - target).square().sum() / elements  # of the whole batch: shards' losses add up to its mean
+        errors = (output - target).square()
+        if self.signals.weights is not None:
+            errors = errors * self.signals.weights[batch.starts[:, 0]][:, None]
+        loss = errors.sum() / elements  # of the whole batch: shards' losses add up to its mean
         found = torch.autograd.grad(loss, list(self.model.parameters()))
         self._states[number] = [part.detach() for part in after]
         return tally(target.cpu().numpy(), output.detach().cpu().numpy()), found

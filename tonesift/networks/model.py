@@ -2,7 +2,8 @@
 
 At each step it reads `hop` samples of the mixture and gives the same `hop` samples of the tones: of one tone, which a
 one-hot selector in the input names, or of all of them at once (`conditioning`). If its family is causal, the first
-sample of a step waits for the last one, so its latency is `hop` samples.
+sample of a step waits for the last one, so its latency is `hop` samples. A family that corrects filters (`hybrid`)
+reads a frame of what they know of a tone instead, and gives that tone.
 
 A model file is safetensors with one metadata entry, JSON with sorted keys: the order of several entries varies.
 """
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
+from tonesift.frame import FRAME
 from tonesift.metadata import Metadata, read_metadata
+from tonesift.networks import hybrid
 from tonesift.networks.base import Body, DropoutMasks, Linear, State, draw_uniform
 
 FORMAT = "tonesift model"
@@ -56,15 +59,23 @@ class Network(nn.Module):
     ----------
     inputs, outputs : int
         Features at each step: hop + K in and hop out with a selector, hop in and K hop out (tone by tone) with heads.
+    frame : int
+        Numbers read of a recording at each step: hop samples, or what filters know of a tone.
+    front : bool
+        Whether it corrects filters.
     """
 
     def __init__(self, tones: int, family: str, conditioning: str, hop: int, **options: Any) -> None:
         super().__init__()
         self.tones, self.family, self.conditioning, self.hop = tones, family, conditioning, hop
-        self.inputs = hop + (tones if self.selects else 0)
+        self.front = FAMILIES[family].front
+        if self.front and not self.selects:
+            raise InputError(f"conditioning {conditioning!r}: family {family} gives one tone at a time: use 'selector'")
+        self.frame = FRAME if self.front else hop
+        self.inputs = self.frame + (tones if self.selects and not self.front else 0)
         self.outputs = hop * (1 if self.selects else tones)
         self.body = make_body(family, self.inputs, options)
-        self.head = Linear(self.body.width, self.outputs)
+        self.head = Linear(self.body.width, hybrid.CORRECTIONS if self.front else self.outputs)
 
     @property
     def label(self) -> str:
@@ -92,8 +103,15 @@ class Network(nn.Module):
         return [self]
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw every weight: the body's as its family does, the head's from U(-1/sqrt(width), 1/sqrt(width))."""
+        """Draw every weight: the body's as its family does, the head's from U(-1/sqrt(width), 1/sqrt(width)).
+
+        One that corrects filters begins with their estimate: its head is zero.
+        """
         self.body.initialise(generator)
+        if self.front:
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
+            return
         draw_uniform(list(self.head.parameters()), self.head.in_features**-0.5, generator)
 
     def forward(
@@ -117,11 +135,12 @@ class Network(nn.Module):
             After the last step; empty if the network is not causal.
         """
         hidden, after = self.body(features, state, masks)
-        return self.head(hidden), after
+        given = self.head(hidden)
+        return (hybrid.corrected(features, given.float(), self.hop) if self.front else given), after
 
     def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
-        """Network input (L, B, inputs) of frames of mixtures (L, B, hop); `wanted` (B,) is the tone each is to give."""
-        if not self.selects:
+        """Network input (L, B, inputs) of frames (L, B, frame); `wanted` (B,) is the tone each is to give."""
+        if self.front or not self.selects:
             return frames
         selector = nn.functional.one_hot(wanted, self.tones).to(frames.dtype)
         return torch.cat([frames, selector.expand(frames.shape[0], -1, -1)], dim=-1)
@@ -147,6 +166,7 @@ class Ensemble(nn.Module):
         self.tones, self.conditioning, self.hop = first.tones, first.conditioning, first.hop
         self.selects, self.examples, self.causal = first.selects, first.examples, first.causal
         self.inputs, self.outputs, self.features = first.inputs, first.outputs, first.features
+        self.front, self.frame = first.front, first.frame
 
     @property
     def label(self) -> str:
@@ -180,7 +200,7 @@ def count(model: Model) -> int:
 def build(metadata: Metadata) -> Model:
     """Network, or ensemble, as a model file describes it, its weights not set."""
     count = metadata.train.ensemble
-    networks = [Network(len(metadata.frequencies), **metadata.model.model_dump()) for _ in range(count)]
+    networks = [Network(metadata.count, **metadata.model.model_dump()) for _ in range(count)]
     return networks[0] if count == 1 else Ensemble(networks)
 
 

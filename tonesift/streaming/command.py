@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NOT_AS_ANNOUNCED = 3  # exit status: all that is there was filtered, but the input is not what it says
 SLOWEST, FASTEST = 1e-9, 1e9  # Hz
 MODEL = Path("models/model.safetensors")
+ANY_TONES = Path("any-tones/models/model.safetensors")
 
 
 class Chain(NamedTuple):
@@ -95,7 +96,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--method",
         metavar="NAME",
-        help="kalman, wander, extended or fading, with -student, -background or -whitened (default: auto)",
+        help="kalman, wander, extended or fading, with -student, -background or -whitened (default: auto); "
+        f"or hybrid, of --model (default: {ANY_TONES})",
     )
     add("--clip", metavar="LOW,HIGH", help="the recorder's lowest and highest value (default: found)")
     add = command.add_argument_group("what is written").add_argument
@@ -231,8 +233,8 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     """A filter of named tones, made ready for a source."""
     from tonesift.streaming.namedtones import NamedToneFilter
 
-    if arguments.model is not None:
-        raise InputError(f"--model {arguments.model}: not together with --tones: a model knows its own")
+    if arguments.model is not None or arguments.method == "hybrid":
+        return _any_tones(arguments)
     if arguments.resample:
         raise InputError("--resample: filters of named tones have no sampling rate of their own: leave it out")
     frequencies = units.frequencies(arguments.tones)
@@ -245,6 +247,24 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
         if arguments.state and arguments.state.exists():
             tone_filter.restore(arguments.state)
         return Chain(tone_filter, tone_filter, rate, Choosing(tone_filter, source.live))
+
+    return chained
+
+
+def _any_tones(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
+    """The filter of a model that takes any tones, made ready for a source."""
+    from tonesift.streaming.anytones import AnyToneFilter
+
+    if arguments.model is not None and arguments.method not in (None, "hybrid"):
+        raise InputError(f"--method {arguments.method}: it is of filters without a model: leave --model out")
+    frequencies, path = units.frequencies(arguments.tones), arguments.model or ANY_TONES
+    options = {"tones": _wanted(arguments.tone, len(frequencies)), "clip": _limits(arguments.clip)}
+    tone_filter = AnyToneFilter.load(path, frequencies, gaps=arguments.gaps or "predict", **options)
+
+    def chained(source: Source) -> Chain:
+        rate = _rate(source, _given_rate(arguments), tone_filter.sampling_rate)
+        found = _resampled(tone_filter, rate, source, arguments)
+        return Chain(found, tone_filter, rate, Choosing(tone_filter, source.live))
 
     return chained
 
@@ -273,7 +293,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise InputError(f"--header {header}: a number of lines is 0 or more")
     named = {"--output": arguments.output, "--state": arguments.state, "--residual": arguments.residual}
     written = {option: path for option, path in named.items() if path is not None}
-    read = [arguments.input, *([arguments.model or MODEL] if arguments.tones is None else [])]
+    model = arguments.model or (MODEL if arguments.tones is None else None)
+    read = [arguments.input, *([model] if model else [])]
     for option, path in written.items():
         _check_output(option, path, read)
     for option, other in [("--state", "--output"), ("--residual", "--output"), ("--residual", "--state")]:

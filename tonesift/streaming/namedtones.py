@@ -90,15 +90,14 @@ class NamedToneFilter:
         gaps: str = "predict",
         clip: tuple[float, float] | None = None,
     ) -> None:
-        _check(frequencies, sampling_rate)
+        check_tones(frequencies, sampling_rate)
         if method != "auto":
             parts(method)
         self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.sampling_rate, self.method, self._clip, self._how = float(sampling_rate), method, clip, gaps
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
         self.frequencies = tuple(self.all_frequencies[tone] for tone in self.tones)
-        stretch = math.ceil(2 * distinct_seconds(self.all_frequencies) * self.sampling_rate)
-        self._first = min(max(stretch, 8 * len(self.all_frequencies)), LONGEST)
+        self._first = first_samples(self.all_frequencies, self.sampling_rate)
         known = [self.all_frequencies, self.sampling_rate, method, clip]
         self.fingerprint = hashlib.md5(json.dumps(known).encode(), usedforsecurity=False).hexdigest()[:12]
         self.reset()
@@ -370,7 +369,13 @@ def _settings(content: dict[str, Any]) -> Settings:
     return Settings(**{**content, "background": background, "whitening": whitening, "clip": clip})
 
 
-def _check(frequencies: Sequence[float], rate: float) -> None:
+def first_samples(frequencies: Sequence[float], rate: float) -> int:
+    """Samples of the first stretch: twice as long as the tones take to be told apart."""
+    return min(max(math.ceil(2 * distinct_seconds(frequencies) * rate), 8 * len(frequencies)), LONGEST)
+
+
+def check_tones(frequencies: Sequence[float], rate: float) -> None:
+    """Refuse tones that a recording at this rate in Hz cannot hold, two alike, and too many of them."""
     shown = ", ".join(f"{frequency:.12g}" for frequency in frequencies)
     if not 1 <= len(frequencies) <= MOST_TONES:
         raise InputError(f"tones {shown}: got {len(frequencies)}, but a filter follows 1 to {MOST_TONES}")

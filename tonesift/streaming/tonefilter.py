@@ -12,6 +12,7 @@ measures it). PyTorch given many frames at once would take 9 us for each; one wa
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
 
 from tonesift.errors import InputError
+from tonesift.estimators.tracking.front import Front
+from tonesift.frame import PHASOR
 from tonesift.learning.batches import scaled
 from tonesift.metadata import Metadata
+from tonesift.networks import hybrid
 from tonesift.networks import model as models
 from tonesift.networks.base import Stepper, with_bias
 from tonesift.networks.model import Model, Network
@@ -100,6 +104,64 @@ class NetworkStepper:
             part[...] = value
 
 
+class FrontStepper:
+    """Filters and the network that corrects them, computed a frame at a time; the face is `NetworkStepper`'s.
+
+    Parameters
+    ----------
+    model : Network or Ensemble
+        Its weights are copied.
+    front : Front
+        The filters.
+    wanted : sequence of int
+        Tones to give, from 0.
+    unit, given : float
+        What stands for a tone's amplitude in the frames, and in the outputs.
+    """
+
+    def __init__(self, model: Model, front: Front, wanted: Sequence[int], unit: float, given: float) -> None:
+        self._front, self._wanted, self._unit, self._given = front, list(wanted), unit, np.float32(given)
+        self._members = [
+            (network.body.stepper(len(wanted)), with_bias(network.head.weight, network.head.bias))
+            for network in model.members
+        ]
+        self._blas = ThreadpoolController().select(user_api="blas")
+
+    def __call__(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Outputs (L, rows, hop) at each of the frames (L, hop); the state goes on."""
+        known = self._front.push(frames.reshape(-1) / self._unit)[:, self._wanted]
+        corrections = np.zeros((*known.shape[:2], hybrid.CORRECTIONS), dtype="f4")
+        with self._blas.limit(limits=1), np.errstate(over="ignore"):
+            for stepper, head in self._members:
+                for number, frame in enumerate(known):
+                    stepper.reads[:] = frame[:, 1:PHASOR]
+                    stepper.step()
+                    corrections[number] += np.dot(stepper.output, head)
+            corrections /= np.float32(len(self._members))
+            return hybrid.corrected_steps(known, corrections, self._front.hop) * self._given
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._front.reset()
+        for stepper, _ in self._members:
+            for part in stepper.state:
+                part[...] = 0
+
+    @property
+    def _state(self) -> list[NDArray]:
+        return [*self._front.state, *(part for stepper, _ in self._members for part in stepper.state)]
+
+    @property
+    def state(self) -> list[NDArray]:
+        """Copies of all that is remembered."""
+        return [part.copy() for part in self._state]
+
+    @state.setter
+    def state(self, state: Sequence[NDArray]) -> None:
+        for part, value in zip(self._state, state, strict=True):
+            part[...] = value
+
+
 def _head_weights(model: Network, wanted: Sequence[int]) -> NDArray[np.float32]:
     """Weights (width + 1, outputs) of the head, of the wanted tones only."""
     both = with_bias(model.head.weight, model.head.bias)
@@ -140,13 +202,15 @@ class ToneFilter:
         self, model: Model, metadata: Metadata, tones: Sequence[int] | None = None, gaps: str = "refuse"
     ) -> None:
         _check_causal(model)
+        if not metadata.frequencies:
+            raise InputError("the model takes any tones: say which, such as --tones 3,20")
         self.tones, self.count = _chosen(model.tones, tones), model.tones
         self.sampling_rate = metadata.sampling_rate
         self.frequencies = tuple(metadata.frequencies[tone] for tone in self.tones)
         self.hop, self._center, self._scale = model.hop, metadata.center, metadata.scale
         self._reset_frames = _reset_frames(metadata)
-        self.fingerprint = _fingerprint(model, metadata)
-        self._network = NetworkStepper(model, self.tones)
+        self.fingerprint = fingerprint(model, metadata)
+        self._network = _stepper(model, metadata, self.tones)
         self._how = gaps
         self.reset()
 
@@ -213,11 +277,12 @@ class ToneFilter:
         return self._advance(known[:whole])
 
     def finish(self) -> NDArray[np.float32]:
-        """Tones (tones, m) of the samples that wait, as if zeros came behind them; then the stream is over."""
+        """Tones (tones, m) of the samples that wait, as if zeros (filters: nothing) came behind; then it is over."""
         self._check_open()
         self._finished = True
         left, self._waiting = self._waiting, self._waiting[:0]
-        return self._advance(np.pad(left, (0, -len(left) % self.hop)))[:, : len(left)]
+        behind = {"constant_values": np.nan} if isinstance(self._network, FrontStepper) else {}
+        return self._advance(np.pad(left, (0, -len(left) % self.hop), **behind))[:, : len(left)]
 
     def state(self) -> dict[str, NDArray]:
         """Everything needed to go on later, in another filter of the same model and tones: arrays by name."""
@@ -230,7 +295,7 @@ class ToneFilter:
             "samples": np.array(self.samples),
             "last": np.array(self._gaps.last),
             "gaps_filled": np.array(self._gaps.filled),
-            **_numbered(self._network.state),
+            **numbered(self._network.state),
         }
 
     def set_state(self, state: dict[str, NDArray], name: str = "state") -> None:
@@ -243,7 +308,7 @@ class ToneFilter:
         """
         self._check_state(state, name)
         self.reset()
-        self._network.state = [state[name] for name in _numbered(self._network.state)]
+        self._network.state = [state[name] for name in numbered(self._network.state)]
         self._waiting = np.array(state["waiting"], dtype="f4")
         self._position, self.samples = int(state["position"]), int(state["samples"])
         self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
@@ -276,7 +341,7 @@ class ToneFilter:
 
     def _fits(self, state: dict[str, NDArray]) -> bool:
         """Whether a state is one that this filter can be in."""
-        memories, counts = _numbered(self._network.state), ("samples", "position", "gaps_filled")
+        memories, counts = numbered(self._network.state), ("samples", "position", "gaps_filled")
         shapes = {key: memory.shape for key, memory in memories.items()} | dict.fromkeys((*counts, "last"), ())
         kinds = {key: memory.dtype.kind for key, memory in memories.items()} | dict.fromkeys(counts, "i")
         kinds |= {"waiting": "f", "last": "f"}
@@ -313,6 +378,14 @@ class ToneFilter:
         return whole.transpose(1, 0, 2).reshape(len(self.tones), -1)
 
 
+def _stepper(model: Model, metadata: Metadata, wanted: Sequence[int]) -> NetworkStepper | FrontStepper:
+    if not model.front:
+        return NetworkStepper(model, wanted)
+    front = Front(metadata.frequencies, metadata.sampling_rate, model.hop)
+    amplitude = math.sqrt(metadata.second_moment)
+    return FrontStepper(model, front, wanted, amplitude / metadata.count / metadata.scale, amplitude)
+
+
 def _check_causal(model: Model) -> None:
     if not model.causal:
         raise InputError(
@@ -321,7 +394,7 @@ def _check_causal(model: Model) -> None:
         )
 
 
-def _numbered(memories: Sequence[NDArray]) -> dict[str, NDArray]:
+def numbered(memories: Sequence[NDArray]) -> dict[str, NDArray]:
     """What a network remembers, by the names that a saved state gives it."""
     return {f"memory_{number}": memory for number, memory in enumerate(memories)}
 
@@ -344,7 +417,7 @@ def _reset_frames(metadata: Metadata) -> int | None:
     return samples // hop
 
 
-def _fingerprint(model: Model, metadata: Metadata) -> str:
+def fingerprint(model: Model, metadata: Metadata) -> str:
     """12 digits that change with anything that a state depends on."""
     used = metadata.model_dump(by_alias=True, include=DEPENDS) | {"train": metadata.train.stateful}
     found = hashlib.md5(json.dumps(used, sort_keys=True).encode(), usedforsecurity=False)

@@ -8,6 +8,7 @@ from scipy import stats
 from torch import nn
 
 from tonesift import compute
+from tonesift.data.segments import Segment
 from tonesift.learning import streams
 from tonesift.learning.batches import Signals
 from tonesift.learning.streams import ScoredSegment, StreamBatches
@@ -247,3 +248,16 @@ def test_nothing_that_comes_after_a_segment_is_read():
         )
     assert alone.count == 62
     assert both.error_square == pytest.approx(alone.error_square + other.error_square, rel=1e-5)
+
+
+def test_from_the_beginning_streams_read_segments_from_there_but_for_the_first_ones():
+    """Those begin a whole number of batches behind it, so that not all are as old at the same time."""
+    segments, generator = [Segment(0, 0, 105), Segment(3, 40, 145)], np.random.default_rng(5)
+    reading = StreamBatches(segments, 200, 10, 4, 1, from_begin=True)
+    begins = {segment.recording: segment.begin for segment in segments}
+    first = reading.next(generator, 10)
+    offsets = np.array([start - begins[recording] for recording, start in first.starts.tolist()])
+    assert set(offsets.tolist()) == set(range(0, 100, 10))
+    fresh = [batch for batch in (reading.next(generator, 10) for _ in range(30)) for batch in batch.starts[batch.fresh]]
+    assert len(fresh) > 400
+    assert {(recording, start) for recording, start in map(tuple, np.array(fresh).tolist())} == {(0, 0), (3, 40)}

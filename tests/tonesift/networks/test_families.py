@@ -13,7 +13,7 @@ from torch.nn.functional import layer_norm
 from tonesift import compute, params
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
-from tonesift.learning import streams
+from tonesift.learning import fronts, streams
 from tonesift.learning.batches import scaled
 from tonesift.networks import base as networks
 from tonesift.networks import model as models
@@ -29,7 +29,7 @@ def variants(family):
     """Changes to SMALL, and how many networks are averaged, by name."""
     options = FAMILIES[family].options
     turned = {name: ({name: value}, 1) for name, value in TURNED.items() if name in options}
-    heads = ({"conditioning": "heads", "hop": 4}, 1)
+    heads = ({"conditioning": "selector" if FAMILIES[family].front else "heads", "hop": 4}, 1)
     return {"selector": ({}, 1), "heads of 4": heads, "two": ({}, 2), **turned}
 
 
@@ -67,11 +67,17 @@ def tcn(shape, inputs):
     return total
 
 
+def hybrid(shape, inputs):
+    """An LSTM that reads the 50 features of a frame: 8 of each of four filters, 4 of each beside the first, 6 more."""
+    return layers_of_gates(4, shape, inputs=4 * 8 + 3 * 4 + 6)
+
+
 COUNTS = {
     "lstm": lambda shape, inputs: layers_of_gates(4, shape, inputs),
     "gru": lambda shape, inputs: layers_of_gates(3, shape, inputs),
     "transformer": transformer,
     "tcn": tcn,
+    "hybrid": hybrid,
 }
 
 
@@ -136,7 +142,8 @@ def test_a_family_is_a_module_whose_body_takes_what_the_table_says(family):
 
 def test_every_step_gives_its_frame_and_a_state_of_zeros_is_a_beginning(model, case):
     selects, hop = model.conditioning == "selector", (SMALL | case[0])["hop"]
-    features = draw(9, 5, hop + TONES if selects else hop)
+    assert model.front or model.inputs == (hop + TONES if selects else hop)
+    features = draw(9, 5, model.inputs)
     output, state = run(model, features)
     assert output.shape == (9, 5, hop if selects else TONES * hop)
     assert state
@@ -146,9 +153,9 @@ def test_every_step_gives_its_frame_and_a_state_of_zeros_is_a_beginning(model, c
 
 def test_a_sample_changes_nothing_before_the_step_it_is_read_in(model):
     assert model.causal
-    wanted, frames = torch.arange(5) % TONES, draw(30, 5, model.hop)
+    wanted, frames = torch.arange(5) % TONES, draw(30, 5, model.frame)
     before, _ = run(model, model.features(frames, wanted))
-    for sample in {0, model.hop - 1}:
+    for sample in {1 if model.front else 0, model.frame - 1}:  # 0 of a front's frame turns nothing at the last sample
         changed = frames.clone()
         changed[20, :, sample] += 1
         after, _ = run(model, model.features(changed, wanted))
@@ -203,13 +210,21 @@ def pushed(tone_filter, samples, sizes=(1, 7, 0, 23, 64)):
     return np.concatenate(parts, axis=1)
 
 
+def whole(model, case, mixture, reset_samples, pmap):
+    """The whole recording at once, through PyTorch."""
+    if model.front:
+        known = described(*case)
+        return fronts.estimate(model, known, mixture[None], [known.frequencies], pmap)
+    return streams.estimate(model, torch.from_numpy(scaled(mixture, 0.25, 0.5))[None], reset_samples, 4, pmap)
+
+
 @pytest.mark.parametrize("stateful", [True, False])
 def test_a_stream_gives_what_the_whole_does_even_saved_in_the_middle_and_begun_anew(model, case, stateful, tmp_path):
+    stateful = stateful or model.front  # its filters are never reset
     path = tmp_path / "state.npz"
     mixture = np.random.default_rng(5).normal(size=217).astype("f4")
     with compute.parallel_map(CPU, 1) as pmap:
-        read, reset_samples = torch.from_numpy(scaled(mixture, 0.25, 0.5))[None], None if stateful else WINDOW
-        (expected,) = streams.estimate(model, read, reset_samples, 4, pmap)
+        (expected,) = whole(model, case, mixture, None if stateful else WINDOW, pmap)
     first, second = (ToneFilter(model, described(*case, stateful)) for _ in range(2))
     for _ in range(2):
         found = np.concatenate([pushed(first, mixture), first.finish()], axis=1)
@@ -236,7 +251,8 @@ def test_it_has_as_many_parameters_as_its_formula_says(model, case):
     inputs, outputs = (hop + TONES, hop) if selects else (hop, TONES * hop)
     body = COUNTS[shape["family"]](shape, inputs)
     assert {numbers(member.body) for member in model.members} == {body}
-    head = (run(model.members[0].body, torch.zeros(1, 1, inputs), None)[0].shape[2] + 1) * outputs
+    outputs = 5 if model.front else outputs  # how the first of four filters is lengthened, turned and moved to others
+    head = (run(model.members[0].body, torch.zeros(1, 1, model.inputs), None)[0].shape[2] + 1) * outputs
     assert numbers(model) == members * (body + head)
 
 

@@ -173,7 +173,7 @@ def refused(message, place, *options):
         ((*HUM, "--clip", "3,1"), "--clip 3,1: two numbers with a comma between them, the lowest first"),
         ((*HUM, "--tone", "3"), "--tone 3: tones are different numbers from 1 to 2"),
         ((*HUM, "--resample"), "--resample: filters of named tones have no sampling rate of their own"),
-        ((*HUM, "--model", "a.safetensors"), "--model a.safetensors: not together with --tones"),
+        ((*HUM, "--model", "a.safetensors"), "a.safetensors: no such file"),
         (("--method", "kalman"), "--method: it is of filters without a model: say which tones"),
         (("--clip", "0,1"), "--clip: it is of filters without a model: say which tones"),
         (("--gaps", "predict"), "--gaps predict: a network cannot go on without samples"),

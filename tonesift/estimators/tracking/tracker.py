@@ -61,7 +61,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._memory = _start(self._plan)
+        self._memory = start(self._plan)
 
     def push(self, samples: npt.ArrayLike) -> Tracked:
         """Take the next samples (n,), NaN where one is missing."""
@@ -123,7 +123,7 @@ class Tracker:
         return float(self._memory["levels"][place])
 
 
-def _start(plan: Plan) -> dict[str, Array]:
+def start(plan: Plan) -> dict[str, Array]:
     """What is remembered before the first sample."""
     size, order = len(plan.prior), len(plan.whitening)
     known = np.zeros(levels.LEVELS)

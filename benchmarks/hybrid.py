@@ -1,0 +1,76 @@
+"""The committed network that corrects filters, on the recordings that `benchmarks.tracking` judges filters on.
+
+    python -m benchmarks.hybrid speed
+    python -m benchmarks.hybrid table [CONDITION ...] [--draws 5]
+
+As a stream, told the frequencies and nothing else. It never met the recordings, which another program than the one that
+made its training draws, nor the tones; half of the conditions are none that it was trained under.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from benchmarks import machine, tracking
+from tonesift.networks import model as models
+from tonesift.streaming.anytones import AnyToneFilter
+from tonesift.streaming.command import ANY_TONES
+
+
+def streamed(drawn: list[tracking.Drawn]) -> list[np.ndarray]:
+    """What `tonesift filter --tones ... --method hybrid` makes of recordings."""
+    model, metadata = models.load(ANY_TONES)
+    found = []
+    for one in drawn:
+        tone_filter = AnyToneFilter(model, metadata, one.frequencies)
+        found.append(np.concatenate([tone_filter.push(one.samples), tone_filter.finish()], axis=1))
+    return found
+
+
+def table(names: list[str], draws: int, count: int) -> None:
+    """Print R² of each condition: mean and standard deviation over draws, each of other recordings."""
+    print(f"{'condition':24} R² after 1 s, mean ± standard deviation of {draws} draws of {count} recordings")
+    for name in names or tracking.CONDITIONS:
+        figures = []
+        for draw in range(draws):
+            drawn = tracking.recordings(name, tracking.FIRST_SEED + draw, count)
+            figures.append(tracking.r2(drawn, streamed(drawn)))
+        spread = statistics.stdev(figures) if draws > 1 else 0.0
+        print(f"{name:24} {statistics.mean(figures):.5f} ± {spread:.5f}", flush=True)
+
+
+def speed() -> None:
+    """Print what a sample costs, pushed a hop at a time and a second at a time; median of nine rounds."""
+    print(f"filters corrected by a network, 4 tones, one thread; {machine.describe()}")
+    drawn = tracking.recordings("everything", 1, 1)[0]
+    tone_filter = AnyToneFilter(*models.load(ANY_TONES), drawn.frequencies)
+    tone_filter.push(drawn.samples)
+    for pieces in (len(drawn.samples) // tone_filter.hop, round(tracking.SECONDS)):
+        rounds = []
+        for _ in range(9):
+            begin = time.process_time()
+            for piece in np.split(drawn.samples, pieces):
+                tone_filter.push(piece)
+            rounds.append(1e6 * (time.process_time() - begin) / len(drawn.samples))
+        size = len(drawn.samples) // pieces
+        print(f"{size:5} samples at a time {statistics.median(rounds):6.2f} us a sample  (wanted: at most 40)")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("speed", "table"))
+    parser.add_argument("conditions", nargs="*", help="of the table (default: all)")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--recordings", type=int, default=tracking.RECORDINGS)
+    arguments = parser.parse_args()
+    if arguments.what == "speed":
+        speed()
+    else:
+        table(arguments.conditions, arguments.draws, arguments.recordings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Stage `judge`: a network that corrects filters on sets of recordings whose tones it never met, beside the filters.
+
+python -m stages.judge any-tones/models/model.safetensors any-tones/metrics/judge.json CLEAN.h5 SWITCHING.h5 ...
+
+Figures are R² over all tones and recordings after the first second, of each set by its folder's name: of the network
+and of the first of its own filters, both told how loud the tones are and where it clips; and, with
+`evaluate.detail: full`, of what `tonesift filter --tones` makes of the recordings with this model and with the method
+auto, both told the frequencies and nothing else.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stages
+from tonesift import arithmetic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tonesift.metadata import Metadata
+    from tonesift.networks.model import Model
+
+
+def judge(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write the figures of every set."""
+    (settings,) = stages.settings(arguments.params, "evaluate")
+    arithmetic.choose("portable", or_native=True)
+    from tonesift import compute
+    from tonesift.data import recordings
+    from tonesift.evaluation import sets
+    from tonesift.networks import model as models
+
+    model, metadata = models.load(arguments.model)
+    others = streamed(model, metadata) if settings.detail == "full" else {}
+    found = {}
+    with compute.parallel_map(compute.choose_device("cpu"), 2) as pmap:
+        for path in arguments.recordings:
+            with recordings.opened(path, any_tones=True) as source:
+                found[path.parent.name] = sets.figures(model, metadata, source, pmap, others)
+            print(f"{path}: {found[path.parent.name]}")
+    stages.write_json(arguments.metrics, found)
+    return {"judged": models.digest(arguments.model)}
+
+
+def streamed(model: "Model", metadata: "Metadata") -> "dict[str, Callable]":
+    """What people run on a recording, by name: takes its samples (N,) and its tones, and gives these (K, N)."""
+    import numpy as np
+
+    from tonesift.streaming.anytones import AnyToneFilter
+    from tonesift.streaming.namedtones import NamedToneFilter
+
+    def whole(tone_filter: AnyToneFilter | NamedToneFilter, samples: np.ndarray) -> np.ndarray:
+        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
+
+    return {
+        "streamed_r2": lambda samples, tones: whole(AnyToneFilter(model, metadata, tones), samples),
+        "auto_r2": lambda samples, tones: whole(NamedToneFilter(tones, metadata.sampling_rate), samples),
+    }
+
+
+if __name__ == "__main__":
+    command = stages.parser(__doc__)
+    command.add_argument("model", type=Path, help="the model")
+    command.add_argument("metrics", type=Path, help="where to write the figures")
+    command.add_argument("recordings", type=Path, nargs="+", help="sets of recordings to judge it on")
+    stages.main(judge, command.parse_args())

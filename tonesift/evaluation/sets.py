@@ -1,0 +1,57 @@
+"""A network that corrects filters, judged on a set of recordings of any tones, beside the first of its filters."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tonesift import metrics
+from tonesift.compute import ParallelMap
+from tonesift.data.recordings import Recordings
+from tonesift.errors import InputError
+from tonesift.learning import fronts
+from tonesift.metadata import Metadata
+from tonesift.networks.model import Model
+
+
+def figures(
+    model: Model, metadata: Metadata, source: Recordings, pmap: ParallelMap, others: dict[str, Callable] | None = None
+) -> dict[str, float]:
+    """R^2 after the first second, over all tones and recordings, of the network and of the first of its filters.
+
+    Parameters
+    ----------
+    model, metadata
+        As loaded.
+    source : Recordings
+        To judge it on.
+    pmap : ParallelMap
+        From `compute.parallel_map`.
+    others : dict of str to callable, optional
+        What else is judged: takes a recording's samples (N,), NaN where one is missing, and its tones' frequencies,
+        gives the tones as heard (K, N).
+    """
+    facts, settled = source.facts, round(source.facts.sampling_rate)
+    if not model.front or facts.sampling_rate != metadata.sampling_rate:
+        raise InputError(f"{source.path}: a model of family hybrid is wanted, trained at {facts.sampling_rate:g} Hz")
+    tallies: dict[str, metrics.Tally] = {}
+    for index in range(source.count):
+        target = source.tones(index)
+        found = _answers(model, source, index, metadata.center, pmap)
+        for name, estimate in (others or {}).items():
+            samples = np.where(source.missing(index), np.nan, source.mixture(index))
+            found[name] = estimate(samples, facts.tones_of(index)) * len(target)
+        for name, tones in found.items():
+            seen = metrics.tally(target[:, settled:], tones[:, settled:].astype("f4"))
+            tallies[name] = tallies.get(name, metrics.Tally()) + seen
+    return {name: metrics.rounded(tally.r2) for name, tally in tallies.items()}
+
+
+def _answers(model: Model, source: Recordings, index: int, center: float, pmap: ParallelMap) -> dict[str, NDArray]:
+    """Tones (K, N) of a recording, of the network and of its first filter."""
+    frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, center))
+    plain = fronts.uncorrected(frames, model.hop)
+    unit = np.float32(fronts.amplitude(source.facts) * len(frames))
+    answers = {"r2": fronts.passed(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
+    return {name: tones[:, : source.samples] * unit for name, tones in answers.items()}
