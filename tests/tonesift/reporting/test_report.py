@@ -274,6 +274,12 @@ def test_links_lead_to_sections_of_the_page(content):
     assert len(set(names)) == len(names) == 8
 
 
+def test_links_to_other_pages_come_first(content):
+    page = Page(render(replace(content, links={"a/b.html": "One & all", "c.html": "Two"})))
+    assert [link["href"] for link in page.all("a")][:3] == ["a/b.html", "c.html", "#comparison"]
+    assert "One & all" in page.text
+
+
 @pytest.mark.parametrize(
     ("part", "heading"),
     [
