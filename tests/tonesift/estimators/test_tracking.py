@@ -446,8 +446,11 @@ def test_nobody_pays_for_numba_who_does_not_filter():
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = ["tests", "tests/tonesift/estimators"]
-from test_tracking import ALL, FREQUENCIES, RATE, Tracker, mixture, spoilt
+from test_tracking import ALL, FREQUENCIES, KNOWN, RATE, Tracker, mixture, spoilt
+from tonesift.estimators.tracking.bank import Candidate, begun
 found = Tracker(FREQUENCIES, RATE, ALL).push(spoilt(mixture()[1]))
+several = begun([Candidate("one", ALL), Candidate("another", KNOWN)], FREQUENCIES, RATE)
+found = (*found, several.push(spoilt(mixture()[1])), several.weights)
 print(hashlib.md5(b"".join(part.tobytes() for part in found)).hexdigest())
 """
 

@@ -96,6 +96,14 @@ def test_a_stream_cut_in_two_gives_the_bits_of_one(tmp_path, whole, cut):
         assert tone_filter.gaps_filled == 1
 
 
+def test_what_is_whitened_is_what_the_tones_leave():
+    samples, tone_filter = recording()[1], NamedToneFilter(FREQUENCIES, RATE)
+    found = tone_filter.push(samples[: 3 * FIRST])
+    state = tone_filter.state()
+    assert np.array_equal(state["kept"], samples[: 3 * FIRST])
+    assert np.allclose(state["left"], samples[: 3 * FIRST] - found.sum(axis=0), rtol=0, atol=1e-6)
+
+
 def test_half_a_second_is_enough():
     true, samples = recording(50)
     tone_filter = NamedToneFilter((5.0,), RATE)
