@@ -258,6 +258,10 @@ def _any_tones(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     if arguments.model is not None and arguments.method not in (None, "hybrid"):
         raise InputError(f"--method {arguments.method}: it is of filters without a model: leave --model out")
     frequencies, path = units.frequencies(arguments.tones), arguments.model or ANY_TONES
+    if path == ANY_TONES and not path.is_file():
+        raise InputError(
+            f"{path}: no such file: make it with `dvc repro any-tones/dvc.yaml` in a clone, or name a --model"
+        )
     options = {"tones": _wanted(arguments.tone, len(frequencies)), "clip": _limits(arguments.clip)}
     tone_filter = AnyToneFilter.load(path, frequencies, gaps=arguments.gaps or "predict", **options)
 
