@@ -13,7 +13,7 @@ def test_make_repro_change_undo_and_filter(workspace):
     workspace.set({"evaluate": {"detail": "scores"}})
     workspace.run("dvc", "repro")
     workspace.commit("built")
-    assert workspace.run(sys.executable, "-m", "workspace", "verdict").stdout.startswith("The committed bits: all 14")
+    assert workspace.run(sys.executable, "-m", "workspace", "verdict").stdout.startswith("The committed bits: all 15")
     model = (workspace.path / "models" / "model.safetensors").read_bytes()
     workspace.run("dvc", "exp", "run", "-S", "train.learning_rate=0.02")
     assert (workspace.path / "models" / "model.safetensors").read_bytes() != model

@@ -58,6 +58,17 @@ def check_precision(name: str, device: torch.device) -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: where it cuts large arrays for several, sums and sines have other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def parallel_map(device: torch.device, pieces: int) -> Iterator[ParallelMap]:
     """Give a map over pieces of work: on a CPU side by side, each piece on one core; on a GPU one after the other.
 
@@ -68,15 +79,11 @@ def parallel_map(device: torch.device, pieces: int) -> Iterator[ParallelMap]:
     pieces : int
         How many pieces there are at most at a time. No more threads are used than PyTorch would (OMP_NUM_THREADS).
     """
-    before = torch.get_num_threads()
-    threads = min(pieces, before) if device.type == "cpu" else 1
-    torch.set_num_threads(1)
+    threads = min(pieces, torch.get_num_threads()) if device.type == "cpu" else 1
     keep_freed_memory()
-    try:
-        with ThreadPoolExecutor(max(threads - 1, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield partial(_side_by_side, pool, threads)
-    finally:
-        torch.set_num_threads(before)
+    alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with one_thread(), ThreadPoolExecutor(max(threads - 1, 1), **alone) as pool:
+        yield partial(_side_by_side, pool, threads)
 
 
 def _side_by_side(pool: ThreadPoolExecutor, threads: int, work: Callable, items: Sequence) -> list:

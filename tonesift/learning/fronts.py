@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tonesift.compute import ParallelMap
+from tonesift.compute import ParallelMap, one_thread
 from tonesift.data.recordings import Facts, Recordings
 from tonesift.data.segments import Segment
 from tonesift.estimators.tracking.front import Front
@@ -65,7 +65,8 @@ def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.d
         frames[row] = of_recording(source, index, hop, center, told)[:, : samples // hop]
         tones[row] = source.tones(index) / (math.sqrt(source.facts.second_moment) * told)
     signals = Signals(torch.from_numpy(frames).to(device), torch.from_numpy(tones).to(device))
-    return signals._replace(weights=_weights(signals, hop))
+    with one_thread():
+        return signals._replace(weights=_weights(signals, hop))
 
 
 def _weights(signals: Signals, hop: int) -> Tensor:

@@ -33,7 +33,7 @@ NUMBERS = ("samples", "gaps_filled")
 OWN = ("filter", "tones", *NUMBERS, "scale", "kept")
 
 
-class AnyToneFilter:
+class AnyToneFilter(states.Saved):
     """Filters corrected by a network, for a stream of samples.
 
     Parameters
@@ -240,24 +240,6 @@ class AnyToneFilter:
             raise ValueError("memories")
         self._gaps, self._finished = Gaps(self._how, WAYS), False
         self._kept, self.samples, self._gaps.filled, self._gaps.last = kept.copy(), samples, filled, last
-
-    def save(self, path: str | Path) -> None:
-        """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
-        states.write(path, self.state())
-
-    def restore(self, path: str | Path) -> None:
-        """Go on from a file that `save` wrote.
-
-        Raises
-        ------
-        InputError
-            If it is missing, damaged, or of another filter; nothing has changed then.
-        """
-        self.set_state(states.read(path), str(path))
-
-    def _check_open(self) -> None:
-        if self._finished:
-            raise InputError("the stream was finished: call reset() to begin a new one")
 
     # Words
 

@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ WORDS = {
 }
 
 
-class NamedToneFilter:
+class NamedToneFilter(states.Saved):
     """Classical filters for a stream of samples, averaged by how well each foresees it.
 
     Parameters
@@ -244,20 +243,6 @@ class NamedToneFilter:
         self._round, self.samples = int(state["round"]), int(state["samples"])
         self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
-        states.write(path, self.state())
-
-    def restore(self, path: str | Path) -> None:
-        """Go on from a file that `save` wrote.
-
-        Raises
-        ------
-        InputError
-            If it is missing, damaged, or of another filter; nothing has changed then.
-        """
-        self.set_state(states.read(path), str(path))
-
     def _bank_of(self, state: dict[str, NDArray], name: str) -> Bank | None:
         """The filters that a state holds, if it holds any; what cannot be is refused."""
         damaged = InputError(f"{name}: a damaged state of this filter: begin a new stream")
@@ -297,10 +282,6 @@ class NamedToneFilter:
             and not np.isinf(state["kept"]).any()
             and not np.isinf(state["left"]).any()
         )
-
-    def _check_open(self) -> None:
-        if self._finished:
-            raise InputError("the stream was finished: call reset() to begin a new one")
 
     # Words
 

@@ -1,5 +1,6 @@
 """Where a filter stands, as a file: arrays by name, written whole or not at all."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,3 +41,35 @@ def check_tones(theirs: list[int], own: Sequence[int], name: str) -> None:
             f"{name}: the state of tones {theirs} (from 0), but this filter gives {list(own)}: ask for the same tones, "
             "or begin a new stream"
         )
+
+
+class Saved(ABC):
+    """What every filter of a stream has: a state that can be a file, and an end."""
+
+    _finished = False
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray]:
+        """Everything needed to go on later, in another filter of the same kind: arrays by name."""
+
+    @abstractmethod
+    def set_state(self, state: dict[str, NDArray], name: str = "state") -> None:
+        """Go on from what `state` gave; `name` is what an error calls it."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
+        write(path, self.state())
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is missing, damaged, or of another filter; nothing has changed then.
+        """
+        self.set_state(read(path), str(path))
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise InputError("the stream was finished: call reset() to begin a new one")

@@ -13,6 +13,7 @@ measures it). PyTorch given many frames at once would take 9 us for each; one wa
 import hashlib
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,26 @@ DEPENDS = {"sampling_rate", "frequencies", "center", "scale", "window_samples", 
 STATE = ("model", "tones", "waiting", "position", "samples", "last", "gaps_filled")  # and memory_0, memory_1, ...
 
 
-class NetworkStepper:
+class Remembering(ABC):
+    """What computes a frame at a time, with memories that can be taken and put back."""
+
+    @property
+    @abstractmethod
+    def _state(self) -> list[NDArray]:
+        """The memories themselves."""
+
+    @property
+    def state(self) -> list[NDArray]:
+        """Copies of all that is remembered."""
+        return [part.copy() for part in self._state]
+
+    @state.setter
+    def state(self, state: Sequence[NDArray]) -> None:
+        for part, value in zip(self._state, state, strict=True):
+            part[...] = value
+
+
+class NetworkStepper(Remembering):
     """A network, or the mean of several, computed a frame at a time.
 
     Parameters
@@ -93,18 +113,8 @@ class NetworkStepper:
     def _state(self) -> list[NDArray]:
         return [part for stepper, _ in self._members for part in stepper.state]
 
-    @property
-    def state(self) -> list[NDArray]:
-        """Copies of all that is remembered."""
-        return [part.copy() for part in self._state]
 
-    @state.setter
-    def state(self, state: Sequence[NDArray]) -> None:
-        for part, value in zip(self._state, state, strict=True):
-            part[...] = value
-
-
-class FrontStepper:
+class FrontStepper(Remembering):
     """Filters and the network that corrects them, computed a frame at a time; the face is `NetworkStepper`'s.
 
     Parameters
@@ -151,16 +161,6 @@ class FrontStepper:
     def _state(self) -> list[NDArray]:
         return [*self._front.state, *(part for stepper, _ in self._members for part in stepper.state)]
 
-    @property
-    def state(self) -> list[NDArray]:
-        """Copies of all that is remembered."""
-        return [part.copy() for part in self._state]
-
-    @state.setter
-    def state(self, state: Sequence[NDArray]) -> None:
-        for part, value in zip(self._state, state, strict=True):
-            part[...] = value
-
 
 def _head_weights(model: Network, wanted: Sequence[int]) -> NDArray[np.float32]:
     """Weights (width + 1, outputs) of the head, of the wanted tones only."""
@@ -170,7 +170,7 @@ def _head_weights(model: Network, wanted: Sequence[int]) -> NDArray[np.float32]:
     return np.ascontiguousarray(both.reshape(len(both), model.tones, -1)[:, list(wanted)].reshape(len(both), -1))
 
 
-class ToneFilter:
+class ToneFilter(states.Saved):
     """A model that takes a stream of samples and gives the tones in it, with at most one hop of latency.
 
     Parameters
@@ -313,20 +313,6 @@ class ToneFilter:
         self._position, self.samples = int(state["position"]), int(state["samples"])
         self._gaps.last, self._gaps.filled = float(state["last"]), int(state["gaps_filled"])
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to a NumPy .npz file, replaced only once the new one is whole."""
-        states.write(path, self.state())
-
-    def restore(self, path: str | Path) -> None:
-        """Go on from a file that `save` wrote.
-
-        Raises
-        ------
-        InputError
-            If it is missing, damaged, or of another model or other tones; nothing has changed then.
-        """
-        self.set_state(states.read(path), str(path))
-
     def _check_state(self, state: dict[str, NDArray], name: str) -> None:
         if not set(STATE) <= set(state):
             raise InputError(f"{name}: not the state of a filter: it holds {', '.join(sorted(STATE))} and memories")
@@ -356,10 +342,6 @@ class ToneFilter:
         if position != frames or state["waiting"].shape != (left,) or not 0 <= filled <= samples:
             return False
         return abs(float(state["last"])) <= LARGEST and all(np.isfinite(state[key]).all() for key in kinds)
-
-    def _check_open(self) -> None:
-        if self._finished:
-            raise InputError("the stream was finished: call reset() to begin a new one")
 
     def _advance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Tones (tones, n) of scaled samples (n,), a whole number of hops."""
