@@ -57,3 +57,16 @@ def test_several_sets_are_split_like_the_first_one():
     assert twice.shape == (10, 100)
     assert twice.train[:, 0].tolist() == [0, 1, 2, 5, 6, 7]
     assert twice.validation.tolist() == [[3, 0, 10], [4, 0, 10], [8, 0, 10], [9, 0, 10]]
+
+
+def test_recordings_are_weighed_on_one_thread(written, monkeypatch):
+    """PyTorch shares arrays of more than 32 768 numbers among its threads; their mean has other last digits then."""
+    threads, weigh, before = [], fronts._weights, torch.get_num_threads()
+    monkeypatch.setattr(fronts, "_weights", lambda *args: threads.append(torch.get_num_threads()) or weigh(*args))
+    try:
+        torch.set_num_threads(2)
+        with recordings.opened(written[0], any_tones=True) as source:
+            fronts.read([source], HOP, 0.0, torch.device("cpu"))
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
