@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 ECG, SEA = Path("benchmarks/ecg-208.npz"), Path("benchmarks/honolulu-2010.csv")
 ECG_RATE, SOUND_RATE = 360.0, 4000.0  # Hz
-ECG_SECONDS, SOUND_SECONDS = (60, 120), 15
+ECG_SECONDS, SOUND_SECONDS = (220, 280), 15
 MAINS = (50.0, 100.0, 150.0)  # Hz
 TIDES = (12.4206, 12.0, 12.6583, 11.9672, 23.9345, 25.8193, 24.0659, 26.8684)  # hours
 QUALITY = 30.0  # of the notches: the frequency over the width

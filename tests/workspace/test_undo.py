@@ -77,7 +77,7 @@ def test_other_parameters_and_code_are_named_with_the_outputs_they_changed(copy)
     assert "models/model.safetensors" in told.stdout.splitlines()[1]
     assert "data/" not in told.stdout
     reasons = [line.strip() for line in told.stdout.splitlines()[3:-1]]
-    assert reasons == ["train.learning_rate: 0.01 -> 0.02", "tonesift/evaluation"]
+    assert reasons == ["train.learning_rate: 0.01 -> 0.02", "tonesift/evaluation/tables.py"]
 
 
 def spoil(path):
