@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -464,3 +465,18 @@ def test_it_is_compiled_once_and_gives_the_same_bits_for_every_processor(tmp_pat
     plain = python(DIGEST, NUMBA_CACHE_DIR=str(tmp_path / "plain"), NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="")
     assert own.stdout == again.stdout == plain.stdout
     assert compiled.kernel() is compiled.kernel()
+
+
+FRONT = """
+import numpy as np
+from tonesift.estimators.tracking.front import Front
+Front([3.0, 7.0], 100.0, 10).push(np.ones(20))
+"""
+
+
+@pytest.mark.whole
+def test_that_filters_are_compiled_for_a_network_is_said_once(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, again = python(FRONT, **cache), python(FRONT, **cache)
+    assert re.fullmatch(r"compiling the filters, once: \d+ s\n", first.stderr)
+    assert again.stderr == ""

@@ -15,6 +15,14 @@ def kernel() -> Callable[..., None]:
     return _Announced(advance)
 
 
+@functools.cache
+def step_kernel() -> Callable[..., None]:
+    """The compiled `advance_steps`, announced likewise."""
+    from tonesift.estimators.tracking.stepping import advance_steps
+
+    return _Announced(advance_steps)
+
+
 def average() -> Callable[..., None]:
     """The compiled `average_of`; a bank has run its filters by then, so nothing is announced."""
     from tonesift.estimators.tracking.kernel import average_of
@@ -51,4 +59,5 @@ class _Announced:
     def _kept(self) -> bool:
         """Whether a compiled function lies in Numba's cache; one of older code is replaced unsaid."""
         folder = Path(self._function.stats.cache_path)
-        return any(folder.glob(f"kernel.{self._function.__name__}-*.nbc"))
+        module = self._function.__module__.rpartition(".")[2]
+        return any(folder.glob(f"{module}.{self._function.__name__}-*.nbc"))

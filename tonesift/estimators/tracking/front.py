@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tonesift.arguments import Array
 from tonesift.errors import InputError
+from tonesift.estimators.tracking.compiled import step_kernel
 from tonesift.estimators.tracking.hazard import table
 from tonesift.estimators.tracking.rotation import phasor
 from tonesift.estimators.tracking.settings import Settings, plan
@@ -70,7 +71,7 @@ class Front:
 
     def push(self, samples: Array) -> NDArray[np.float32]:
         """Frames (S, K, FRAME) of the next samples (S hop,)."""
-        from tonesift.estimators.tracking.stepping import advance_steps, compare
+        from tonesift.estimators.tracking.stepping import compare
 
         given = np.ascontiguousarray(samples, dtype="f8")
         if given.ndim != 1 or len(given) % self.hop:
@@ -81,7 +82,7 @@ class Front:
         for number, (one, memory) in enumerate(zip(self._plans, self._memories, strict=True)):
             given_plan = (one.tones, one.background, one.whitening, one.prior, one.options, table())
             remembered = tuple(memory[name] for name in ARRAYS)
-            advance_steps(given, self.hop, given_plan, remembered, self._turns, number, phasors[number], frames)
+            step_kernel()(given, self.hop, given_plan, remembered, self._turns, number, phasors[number], frames)
         compare(phasors, frames)
         return frames.astype("f4")
 
