@@ -11,7 +11,7 @@ export PYTHONNOUSERSITE := 1
 # written would have every process compile all it imports.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: constraints repro verdict undo report site test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
+.PHONY: constraints repro repro-all verdict undo report site test test-whole test-all share-test torture fuzz lint format bench baseline guide families pictures schema clean help
 
 repro: .venv/installed  ## rebuild what is out of date, show the metrics, say whether the bits are the committed ones
 	@python -m workspace ready
@@ -21,6 +21,13 @@ repro: .venv/installed  ## rebuild what is out of date, show the metrics, say wh
 	@echo
 	@echo "Pictures: plots/evaluate/    All of them and the curves on one page: .venv/bin/dvc plots show --open"
 	@python -m workspace verdict || true
+
+PIPELINES = dvc.yaml $(sort $(wildcard */dvc.yaml))
+
+repro-all: .venv/installed  ## all pipelines, and whether each has the committed bits (a quarter of an hour)
+	@python -m workspace ready
+	@dvc repro $(PIPELINES)
+	@for pipeline in $(PIPELINES); do python -m workspace verdict $$pipeline || failed=1; done; exit $${failed:-0}
 
 verdict: .venv/installed  ## whether the outputs here are the committed bits, and if not, what differs
 	@python -m workspace verdict

@@ -1,7 +1,7 @@
 """The workspace beside the last commit.
 
 python -m workspace ready
-python -m workspace verdict
+python -m workspace verdict [PIPELINE]
 python -m workspace undo
 """
 
@@ -23,6 +23,8 @@ def parser() -> argparse.ArgumentParser:
         ("undo", undo.run, "bring parameters, dvc.lock and all outputs back to the last commit"),
     ):
         commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.").set_defaults(action=action)
+    beside = commands.choices["verdict"]
+    beside.add_argument("pipeline", nargs="?", default=verdict.PIPELINE, help="a dvc.yaml (default: %(default)s)")
     return top
 
 
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 where the outputs are the committed bits, 1 where they are not, 2 where nothing can be told."""
     chosen = parser().parse_args(arguments)
     try:
-        return chosen.action()
+        return chosen.action(**{key: value for key, value in vars(chosen).items() if key != "action"})
     except (WorkspaceError, OSError) as error:
         print(f"workspace: {error}", file=sys.stderr)
         return 2

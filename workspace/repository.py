@@ -106,8 +106,8 @@ def head() -> str:
         ) from error
 
 
-def last_commit() -> tuple[str, dict[str, Any]]:
-    """Short name of the last commit, and the stages of its dvc.lock.
+def last_commit(path: str = LOCK) -> tuple[str, dict[str, Any]]:
+    """Short name of the last commit, and the stages of its dvc.lock, or of another pipeline's.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def last_commit() -> tuple[str, dict[str, Any]]:
         Where there is no lock, or `head` finds no commit.
     """
     commit = head()
-    lock = stages(committed(LOCK))
+    lock = stages(committed(path))
     if not lock:
-        raise WorkspaceError(f"commit {commit} holds no readable {LOCK}, so no outputs to compare with")
+        raise WorkspaceError(f"commit {commit} holds no readable {path}, so no outputs to compare with")
     return commit, lock

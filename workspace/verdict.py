@@ -6,31 +6,35 @@ says of the machine.
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from workspace.repository import LOCK, WorkspaceError, committed, git, last_commit, md5, outputs, stages
+from workspace.repository import WorkspaceError, committed, git, last_commit, md5, outputs, stages
 
-CLOCK = "metrics/run.json"
+PIPELINE = "dvc.yaml"
 MACHINE = ("arithmetic", "torch", "processor")
 
 
-def run() -> int:
-    """Print the verdict; 0 if all outputs are as committed."""
-    commit, before = last_commit()
-    now = stages(text_of(LOCK))
+def run(pipeline: str = PIPELINE) -> int:
+    """Print the verdict on a pipeline; 0 if all its outputs are as committed."""
+    folder = PurePosixPath(pipeline).parent
+    path, clock = str(folder / "dvc.lock"), str(folder / "metrics/run.json")
+    commit, before = last_commit(path)
+    now = stages(text_of(path))
     if not now:
-        raise WorkspaceError(f"{LOCK} is missing or not readable here: make undo brings the committed one back")
+        back = "make undo" if pipeline == PIPELINE else f"git restore {path}"
+        raise WorkspaceError(f"{path} is missing or not readable here: {back} brings the committed one back")
     ours, theirs = outputs(now), outputs(before)
     differing = sorted({*unlike(theirs), *(ours.keys() - theirs.keys())})
     if not differing:
-        print(f"The committed bits: all {len(theirs)} outputs are as dvc.lock has them at {commit}.")
+        print(f"The committed bits: all {len(theirs)} outputs are as {path} has them at {commit}.")
     else:
-        print(f"Not the committed bits: {len(differing)} of {len(theirs)} outputs differ from dvc.lock at {commit}:")
+        print(f"Not the committed bits: {len(differing)} of {len(theirs)} outputs differ from {path} at {commit}:")
         print(f"  {', '.join(differing)}")
         print("What differs with them:")
-        print(*(f"  {reason}" for reason in reasons(before, now)), sep="\n")
-        print("Back to the committed ones: make undo")
+        print(*(f"  {reason}" for reason in reasons(before, now, clock)), sep="\n")
+        if pipeline == PIPELINE:
+            print("Back to the committed ones: make undo")
     if git("rev-parse", "--is-shallow-repository", check=False) == "true":
         print("A shallow clone: diffs reach no older commit before `git fetch --unshallow`.")
     return 1 if differing else 0
@@ -46,7 +50,7 @@ def text_of(path: str) -> str | None:
     return Path(path).read_text(encoding="utf-8", errors="replace") if Path(path).is_file() else None
 
 
-def reasons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def reasons(before: dict[str, Any], now: dict[str, Any], clock: str) -> list[str]:
     """What decides outputs and is not as it was at the commit, a line each."""
     made = set(outputs(before)) | set(outputs(now))
     found = []
@@ -60,7 +64,7 @@ def reasons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         found += [path for path, _, _ in changes(*code)]
         if one.get("cmd") != other.get("cmd"):
             found.append(f"the command of stage {name}")
-    then, here = machine(committed(CLOCK)), machine(text_of(CLOCK))
+    then, here = machine(committed(clock)), machine(text_of(clock))
     found += [f"{key}: {old} -> {new}" for key, old, new in changes(then, here)]
     return list(dict.fromkeys(found)) or ["nothing that is known: outputs were changed, or are missing"]
 

@@ -36,8 +36,8 @@ def copy(built, tmp_path):
     return Workspace(path, built.environment)
 
 
-def command(workspace, name, check=True):
-    done = workspace.run(sys.executable, "-m", "workspace", name, check=False)
+def command(workspace, *words, check=True):
+    done = workspace.run(sys.executable, "-m", "workspace", *words, check=False)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -60,6 +60,22 @@ def is_back(workspace, remade=False):
 
 
 # -- the verdict
+
+
+def test_another_pipeline_has_a_verdict_of_its_own(copy):
+    other = copy.path / "other"
+    other.mkdir()
+    text = "stages:\n  copy:\n    wdir: ..\n    cmd: echo 1 > other/out\n    outs: [other/out]\n"  # paths from the top
+    (other / "dvc.yaml").write_text(text, encoding="utf-8")
+    copy.run("dvc", "repro", "other/dvc.yaml")
+    copy.commit("another pipeline")
+    told = command(copy, "verdict", "other/dvc.yaml").stdout
+    assert told.startswith("The committed bits: all 1 outputs are as other/dvc.lock has them at ")
+    spoil(other / "out")
+    told = command(copy, "verdict", "other/dvc.yaml", check=False)
+    assert (told.returncode, "1 of 1 outputs differ from other/dvc.lock at" in told.stdout) == (1, True)
+    (other / "dvc.lock").unlink()
+    assert "git restore other/dvc.lock" in command(copy, "verdict", "other/dvc.yaml", check=False).stderr
 
 
 def test_the_committed_bits_are_told(copy):
