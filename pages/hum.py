@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
-RATE = cleaning.ECG_RATE
+MODEL, RATE = Path("hum/models/model.safetensors"), cleaning.ECG_RATE
 SHOWN = slice(14_400, 15_480)  # three seconds
 SETTLED = slice(round(RATE), None)
 
@@ -31,6 +31,7 @@ def left(page: Path, folder: Path) -> tuple[Array, dict[str, Array]]:
     ecg = cleaning.make_ecg(folder)
     recording = np.load(folder / "ecg.npy")
     np.savetxt(folder / "ecg.csv", recording, header="mV", comments="", fmt="%.6f")
+    (folder / MODEL.parts[0]).symlink_to(Path(MODEL.parts[0]).resolve())  # the command is run as it stands there
     (command, *_) = cleaning.commands(page)
     print(f"$ {command}\n{cleaning.run(command, folder)}", end="", file=sys.stderr)
     cleaned = np.loadtxt(folder / "clean.csv", delimiter=",", skiprows=1, ndmin=2)[:, -1]
@@ -43,7 +44,7 @@ def figures(ecg: Array, beside: dict[str, Array]) -> dict[str, tuple[float, floa
     from tonesift.evaluation.hum import qrs
 
     where = qrs(ecg, RATE)[SETTLED]
-    settled = {name: 1000 * (values - values.mean())[SETTLED] for name, values in beside.items()}
+    settled = {name: 1000 * (values[SETTLED] - values[SETTLED].mean()) for name, values in beside.items()}
     return {name: (float(np.std(v)), float(np.sqrt(np.mean(v[where] ** 2)))) for name, v in settled.items()}
 
 

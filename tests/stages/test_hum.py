@@ -9,10 +9,12 @@ from conftest import PATHS, ROOT
 from scipy import signal
 
 from tonesift.data import recordings
+from tonesift.errors import InputError
 from tonesift.evaluation import hum
 from tonesift.learning import fronts
 from tonesift.networks import model as models
 from tonesift.streaming.anytones import AnyToneFilter
+from tonesift.streaming.tonefilter import ToneFilter
 
 DATA = {"frequencies": [50.0, 100.0, 150.0], "amplitude_range": [0.09, 1.5], "noise_std": 0.0, "duration": 6.0}
 HUM = {
@@ -124,8 +126,6 @@ def test_a_stream_in_pieces_is_the_whole_to_the_bit_even_saved_in_the_middle(tra
 
 
 def test_the_unit_does_not_matter_and_other_tones_are_refused(trained, model):
-    from tonesift.errors import InputError
-
     with recordings.opened(trained.path / "data" / "test.h5") as source:
         samples = source.mixture(0).astype("f8")
     one, other = (AnyToneFilter(*model, [50.0, 100.0, 150.0]) for _ in range(2))
@@ -141,3 +141,8 @@ def test_a_recording_is_told_as_its_first_second_shows(trained):
     level = np.median(np.abs(samples - np.median(samples))) / 0.6745
     assert known.unit == pytest.approx(np.sqrt(2 / 3) * level, rel=1e-4)
     assert known.limits == (-np.inf, np.inf)
+
+
+def test_without_its_tones_named_it_is_no_filter_of_a_mixture(model):
+    with pytest.raises(InputError, match=r"how loud a recording and its background are: give --tones 50,100,150"):
+        ToneFilter(*model)

@@ -1,7 +1,8 @@
 """What a network that corrects filters reads of recordings: frames of every tone, from filters run over them once.
 
 The filters are told the frequencies, where the recorder clips, what is missing, and a tone's amplitude (root mean
-square), which in training is off by a factor from 1/2 to 2: whoever uses the network knows it no better.
+square), which in training is off by a factor from 1/2 to 2: whoever uses the network knows it no better. Recordings in
+a background are told as a stream's are: on the scale that their first second shows.
 """
 
 import math

@@ -78,7 +78,8 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
         memory.check(memory_needed(model_params, settings, split, *sources))
         facts, signals = sources[0].facts, None
         if front:
-            whitening = fronts.whitening(sources[0], sorted({*split.train[:, 0].tolist()})[:WHITENED])
+            trained = sorted({*split.train[:, 0].tolist()})
+            whitening = fronts.whitening(sources[0], trained[:: -(-len(trained) // WHITENED)])
             kind = {"whitening": whitening, "widely": model_params.conditioning == "heads"}
             signals = fronts.read(sources, model_params.hop, split.center, device, **kind)
             return Setup(model_params, settings, windows.repeated(split, len(sources)), facts, signals, whitening)

@@ -369,6 +369,9 @@ class ToneFilter(states.Saved):
 def _stepper(model: Model, metadata: Metadata, wanted: Sequence[int]) -> NetworkStepper | FrontStepper:
     if not model.front:
         return NetworkStepper(model, wanted)
+    if metadata.whitening:
+        known = ",".join(f"{tone:.12g}" for tone in metadata.frequencies)
+        raise InputError(f"the model learns how loud a recording and its background are: give --tones {known}")
     front = Front(
         metadata.frequencies, metadata.sampling_rate, model.hop, whitening=metadata.whitening, widely=not model.selects
     )
