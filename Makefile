@@ -114,6 +114,7 @@ pictures: .venv/installed  ## bring the pictures that README and docs/ show to d
 	@python -m pages.story studies/story/trials.csv docs/story.png
 	@python -m pages.conditions studies/bases/general.yaml docs/conditions.png
 	@folder=$$(mktemp -d) && python -m pages.cleaning docs/cleaning.md $$folder docs && rm -r $$folder
+	@folder=$$(mktemp -d) && python -m pages.hum docs/hum.md $$folder docs/hum.png && rm -r $$folder
 
 schema: .venv/installed  ## write the JSON schema of params.yaml
 	@python -m tonesift.params > params.schema.json

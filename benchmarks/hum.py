@@ -1,4 +1,4 @@
-"""Mains hum in an electrocardiogram (ECG): notch filters, and the filters of named tones straight from the command.
+"""Mains hum in an electrocardiogram (ECG): notch filters, the filters of named tones, and a network that corrects them.
 
 python -m benchmarks.hum    # three minutes; --seconds 20 60 --stretches 16 --seed 2000
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from benchmarks import machine
+from tonesift.networks import model as models
+from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.namedtones import NamedToneFilter
 
 RATE, MAINS, HARMONICS = 360.0, 50.0, (1.0, 0.15, 0.25)  # Hz, Hz, amplitudes beside the first
@@ -97,6 +99,17 @@ def named(method: str) -> Callable[[Array], Array]:
     return taken
 
 
+def network(path: Path) -> Callable[[Array], Array]:
+    """What the committed network takes out, told the same."""
+    model = models.load(path)
+
+    def taken(samples: Array) -> Array:
+        tone_filter = AnyToneFilter(*model, [MAINS * order for order in range(1, len(HARMONICS) + 1)])
+        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1).sum(axis=0, dtype="f8")
+
+    return taken
+
+
 METHODS = {
     "notch, Q 10": notch(10.0),
     "notch, Q 30": notch(30.0),
@@ -127,11 +140,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[20.0, 60.0])
     parser.add_argument("--stretches", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2000)
+    parser.add_argument("--model", type=Path, default=Path("hum/models/model.safetensors"))
     arguments = parser.parse_args()
+    methods = METHODS | {"network": network(arguments.model)}
     print("| method | stretches of | left, µV | distortion, µV | R² |\n|---|---|---|---|---|")
     for seconds in arguments.seconds:
         drawn = stretches(arguments.seed, arguments.stretches, seconds)
-        for label, taken in METHODS.items():
+        for label, taken in methods.items():
             left, distorted, share = measured(taken, drawn)
             print(f"| {label} | {seconds:g} s | {left:.1f} | {distorted:.1f} | {share:.4f} |", flush=True)
     print(f"\n{machine.describe()}")

@@ -75,6 +75,28 @@ def test_the_lock_is_that_of_the_committed_code_and_parameters(stage):
         assert locked["params"]["params.yaml"][name] == value, "run `make repro` and commit dvc.lock"
 
 
+LOCKED = [
+    (folder, stage, content)
+    for folder in ("any-tones", "hum")
+    for stage, content in READER.load(ROOT / folder / "dvc.lock")["stages"].items()
+]
+
+
+@pytest.mark.parametrize(("folder", "stage", "content"), LOCKED, ids=[f"{one}:{two}" for one, two, _ in LOCKED])
+def test_the_lock_of_a_pipeline_in_a_folder_is_that_of_its_code_and_parameters(folder, stage, content):
+    remedy = f"run `dvc repro {folder}/dvc.yaml` and commit its dvc.lock"
+    for dep in content["deps"]:
+        path = ROOT / dep["path"]
+        if dep["path"].startswith("benchmarks/") or path.suffix == ".py" or list(path.glob("*.py")):
+            assert digest(path) == dep["md5"], f"{dep['path']} changed: {remedy}"
+    values = READER.load(ROOT / folder / "params.yaml")
+    for name, value in content["params"][f"{folder}/params.yaml"].items():
+        assert functools.reduce(operator.getitem, name.split("."), values) == value, remedy
+    for out in content["outs"]:
+        if out["path"].endswith(".json"):
+            assert digest(ROOT / out["path"]) == out["md5"], remedy
+
+
 def digest(path: Path) -> str:
     """MD5 as DVC writes it: of a file, or of the list of a folder's files."""
     if path.is_file():

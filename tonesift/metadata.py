@@ -62,6 +62,8 @@ class Metadata(Part):
         K, where every recording had tones of its own; `frequencies` is empty then.
     tone_range : (float, float) or None
         Hz, lowest and highest of these.
+    whitening : tuple of float
+        How the background of the training recordings predicts itself, where they have one and filters are corrected.
     """
 
     model: params.Model
@@ -79,6 +81,7 @@ class Metadata(Part):
     summary: Summary
     tones: Annotated[int, Field(ge=1, le=params.TONES)] | None = Field(None, validate_default=True)
     tone_range: tuple[params.Hertz, params.Hertz] | None = Field(None, validate_default=True)
+    whitening: Annotated[tuple[params.Finite, ...], Field(max_length=100)] = ()
 
     @field_validator("frequencies")
     @classmethod

@@ -341,6 +341,7 @@ def conflicts(data: Data | None, prepare: Prepare | None, model: Model | None, t
         )
     found += _model_conflicts(model) if model else []
     found += _front_conflicts(model, train) if model and train else []
+    found += _set_conflicts(data, model) if data and model else []
     if model and train and model.bidirectional and train.stateful:
         found.append(
             "model.bidirectional: a window is read from behind as well, but train.stateful carries a state on into "
@@ -481,14 +482,22 @@ def _front_conflicts(model: Model, train: Train) -> list[str]:
     """What a network that corrects filters cannot do: it reads what filters made of the recordings, once."""
     if not FAMILIES[model.family].front:
         return []
-    wanted = {"train.stateful": True, "train.fresh_noise": False, "train.jitter": 0.0, "model.conditioning": "selector"}
-    given = {"train": train, "model": model}
-    found = {name: getattr(given[name.split(".")[0]], name.split(".")[1]) for name in wanted}
+    wanted = {"stateful": True, "fresh_noise": False, "jitter": 0.0}
     return [
-        f"{name}: got {found[name]!r}, but family {model.family} corrects filters that were run over the recordings, a "
-        f"tone at a time: set it to {str(value).lower()}"
+        f"train.{name}: got {getattr(train, name)!r}, but family {model.family} corrects filters that were run over "
+        f"the recordings: set it to {str(value).lower()}"
         for name, value in wanted.items()
-        if found[name] != value
+        if getattr(train, name) != value
+    ]
+
+
+def _set_conflicts(data: Data, model: Model) -> list[str]:
+    """A network that gives all tones at once knows which they are."""
+    if not (FAMILIES[model.family].front and model.conditioning == "heads" and data.conditions.tone_range):
+        return []
+    return [
+        "model.conditioning: got 'heads', but every recording has tones of its own (data.conditions.tone_range): set "
+        "it to selector"
     ]
 
 

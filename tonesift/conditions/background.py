@@ -73,11 +73,12 @@ def read(name: str, sampling_rate: float, samples: int) -> Background:
             "other"
         )
     found = Background(path, np.concatenate(chunks) if chunks else np.zeros(0))
-    _check(found, samples)
+    check(found, samples)
     return found
 
 
-def _check(background: Background, samples: int) -> None:
+def check(background: Background, samples: int) -> None:
+    """Refuse a background that is not finite, or from which no recordings of so many samples can be cut."""
     values, name = background.samples, background.path
     finite = np.isfinite(values)
     if not finite.all():

@@ -38,7 +38,7 @@ def figures(
     tallies: dict[str, metrics.Tally] = {}
     for index in range(source.count):
         target = source.tones(index)
-        found = _answers(model, source, index, metadata.center, pmap)
+        found = answers(model, metadata, source, index, pmap)
         for name, estimate in (others or {}).items():
             samples = np.where(source.missing(index), np.nan, source.mixture(index))
             found[name] = estimate(samples, facts.tones_of(index)) * len(target)
@@ -48,10 +48,11 @@ def figures(
     return {name: metrics.rounded(tally.r2) for name, tally in tallies.items()}
 
 
-def _answers(model: Model, source: Recordings, index: int, center: float, pmap: ParallelMap) -> dict[str, NDArray]:
+def answers(model: Model, metadata: Metadata, source: Recordings, index: int, pmap: ParallelMap) -> dict[str, NDArray]:
     """Tones (K, N) of a recording, of the network and of its first filter."""
-    frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, center))
+    known, kind = fronts.scale(source, index, metadata.center), fronts.kind_of(model, metadata.whitening)
+    frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, known, **kind))
     plain = fronts.uncorrected(frames, model.hop)
-    unit = np.float32(fronts.amplitude(source.facts) * len(frames))
-    answers = {"r2": fronts.passed(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
-    return {name: tones[:, : source.samples] * unit for name, tones in answers.items()}
+    unit = np.float32(known.unit * len(frames))
+    found = {"r2": fronts.passed(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
+    return {name: tones[:, : source.samples] * unit for name, tones in found.items()}

@@ -78,8 +78,10 @@ def gather(signals: Signals, batch: Batch, model: Model) -> tuple[Tensor, Tensor
     count, samples = signals.tones.shape[1:]
     recordings, first = batch.starts.T
     at = first[:, None] + np.arange(batch.steps * model.hop).reshape(-1, 1, model.hop)  # (L, B, hop)
-    if model.front:
+    if model.front and model.selects:
         frames = signals.mixture[recordings, batch.wanted, at[:, :, 0] // model.hop]
+    elif model.front:
+        frames = signals.mixture[recordings, :, at[:, :, 0] // model.hop].flatten(start_dim=2)
     else:
         frames = _take(signals.mixture, recordings[:, None] * samples + at)
     if model.selects:

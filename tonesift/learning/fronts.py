@@ -1,11 +1,13 @@
 """What a network that corrects filters reads of recordings: frames of every tone, from filters run over them once.
 
 The filters are told the frequencies, where the recorder clips, what is missing, and a tone's amplitude (root mean
-square), which in training is off by a factor from 1/2 to 2: whoever uses the network knows it no better.
+square), which in training is off by a factor from 1/2 to 2: whoever uses the network knows it no better. Recordings in
+a background are told as a stream's are: on the scale that their first second shows.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +18,12 @@ from tonesift.compute import ParallelMap, one_thread
 from tonesift.data.recordings import Facts, Recordings
 from tonesift.data.segments import Segment
 from tonesift.estimators.tracking.front import Front
-from tonesift.frame import FRAME
+from tonesift.frame import FRAME, wide
 from tonesift.learning.batches import Signals
 from tonesift.metadata import Metadata
 from tonesift.metrics import Pair
 from tonesift.networks import hybrid
-from tonesift.networks.model import Model
+from tonesift.networks.model import Model, Network
 
 ROWS = 64  # tones of recordings passed through a network side by side; part of the bits
 CHUNK_STEPS = 500
@@ -34,39 +36,102 @@ def amplitude(facts: Facts) -> float:
     return math.sqrt(facts.second_moment) / facts.phases.shape[1]
 
 
+class Scale(NamedTuple):
+    """How samples are told to filters: what they stand at, a tone's amplitude, and where they are clipped."""
+
+    offset: float
+    unit: float
+    clip: tuple[float, float]
+
+    def told(self, samples: NDArray) -> NDArray:
+        """Samples in units of the amplitude."""
+        return (samples - self.offset) / self.unit
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest value in units of the amplitude."""
+        low, high = ((limit - self.offset) / self.unit for limit in self.clip)
+        return low, high
+
+
+def shown(samples: NDArray, frequencies: Sequence[float], rate: float) -> Scale:
+    """What the first second of a recording (N,) shows of it, as `tonesift filter` sees it; NaN is a missing sample."""
+    from tonesift.estimators.tracking.choice import base, learnt, standing
+
+    facts = learnt(np.asarray(samples[: round(rate)], dtype="f8"), frequencies, rate, None)
+    return Scale(standing(facts), base(facts, len(frequencies)).amplitude, facts.clip)
+
+
+def scale(source: Recordings, index: int, center: float, told: float = 1.0) -> Scale:
+    """How a recording of a set is told: in a background as it shows, otherwise as it was made, wrong by a factor."""
+    facts = source.facts
+    if facts.conditions.background:
+        return shown(_heard(source, index), facts.tones_of(index), facts.sampling_rate)
+    unit = amplitude(facts) * told
+    level = float(facts.drawn["clip"][index]) if "clip" in facts.drawn else math.inf
+    return Scale(center, unit, (-level, level))
+
+
+def _heard(source: Recordings, index: int) -> NDArray:
+    """Mixture (N,) of a recording, NaN where a sample is missing."""
+    return np.where(source.missing(index), np.nan, source.mixture(index))
+
+
 def framed(
-    mixture: NDArray, frequencies: Sequence[float], rate: float, hop: int, clip: tuple[float, float]
+    mixture: NDArray, frequencies: Sequence[float], rate: float, hop: int, clip: tuple[float, float], **kind: Any
 ) -> NDArray[np.float32]:
     """Frames (K, S, FRAME) of a recording (N,) in units of a tone's amplitude; NaN is a missing sample.
 
-    Behind the end, up to a whole number of steps, samples are missing.
+    Behind the end, up to a whole number of steps, samples are missing. Keywords are those of `Front`.
     """
     padded = np.pad(np.asarray(mixture, dtype="f8"), (0, -len(mixture) % hop), constant_values=np.nan)
-    return Front(frequencies, rate, hop, clip).push(padded).swapaxes(0, 1)
+    return Front(frequencies, rate, hop, clip, **kind).push(padded).swapaxes(0, 1)
 
 
-def of_recording(source: Recordings, index: int, hop: int, center: float, told: float = 1.0) -> NDArray[np.float32]:
-    """Frames (K, S, FRAME) of a recording of a set, in units of the amplitude, told wrong by a factor."""
+def of_recording(source: Recordings, index: int, hop: int, told: Scale, **kind: Any) -> NDArray[np.float32]:
+    """Frames (K, S, FRAME) of a recording of a set, on a scale; keywords are those of `Front`."""
     facts = source.facts
-    unit = amplitude(facts) * told
-    mixture = np.where(source.missing(index), np.nan, source.mixture(index))
-    level = float(facts.drawn["clip"][index]) / unit if "clip" in facts.drawn else math.inf
-    return framed((mixture - center) / unit, facts.tones_of(index), facts.sampling_rate, hop, (-level, level))
+    mixture = told.told(_heard(source, index))
+    return framed(mixture, facts.tones_of(index), facts.sampling_rate, hop, told.limits, **kind)
 
 
-def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.device) -> Signals:
-    """Frames, tones and weights of sets of recordings with as many samples and tones each."""
+def kind_of(model: Model | Network, whitening: tuple[float, ...]) -> dict[str, Any]:
+    """What of `Front` depends on a model, by keyword."""
+    return {"whitening": whitening, "widely": not model.selects}
+
+
+def whitening(source: Recordings, used: Iterable[int]) -> tuple[float, ...]:
+    """How the background of recordings, by their numbers, predicts itself; () where there is none."""
+    if not source.facts.conditions.background:
+        return ()
+    from tonesift.estimators.tracking.choice import whitening as predicting
+
+    rest = [source.mixture(index) - source.tones(index).mean(axis=0, dtype="f8") for index in used]
+    return predicting(np.concatenate(rest) - np.median(np.concatenate(rest)))
+
+
+def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.device, **kind: Any) -> Signals:
+    """Frames, tones and weights of sets of recordings with as many samples and tones each; see `kind_of`."""
     total, count, samples = sum(each.count for each in sources), sources[0].facts.phases.shape[1], sources[0].samples
-    frames = np.empty((total, count, samples // hop, FRAME), dtype="f4")
+    width = wide(hop) if kind.get("widely") else FRAME
+    frames = np.empty((total, count, samples // hop, width), dtype="f4")
     tones = np.empty((total, count, samples), dtype="f4")
     pairs = ((source, index) for source in sources for index in range(source.count))
     for row, (source, index) in enumerate(pairs):
         told = np.random.default_rng([source.facts.seed, index]).uniform(*WRONG)
-        frames[row] = of_recording(source, index, hop, center, told)[:, : samples // hop]
-        tones[row] = source.tones(index) / (math.sqrt(source.facts.second_moment) * told)
+        known = scale(source, index, center, told)
+        frames[row] = of_recording(source, index, hop, known, **kind)[:, : samples // hop]
+        tones[row] = source.tones(index) / _whole(source, known, told)
     signals = Signals(torch.from_numpy(frames).to(device), torch.from_numpy(tones).to(device))
     with one_thread():
         return signals._replace(weights=_weights(signals, hop))
+
+
+def _whole(source: Recordings, known: Scale, told: float) -> float:
+    """What tones are divided by, of which the mixture is the mean."""
+    if source.facts.conditions.background:
+        return known.unit * source.facts.phases.shape[1]
+    return math.sqrt(source.facts.second_moment) * told
 
 
 def _weights(signals: Signals, hop: int) -> Tensor:
@@ -86,18 +151,20 @@ def uncorrected(frames: Tensor, hop: int) -> Tensor:
 
 def passed(model: Model, frames: Tensor, pmap: ParallelMap) -> NDArray[np.float32]:
     """Tones (M, K, S hop) of frames (M, K, S, FRAME), from a reset state each, in the frames' units."""
-    rows = frames.flatten(0, 1).split(ROWS)
-    found = np.concatenate(pmap(lambda part: _pass(model, part), rows))
+    read = frames.flatten(0, 1) if model.selects else frames.transpose(1, 2).flatten(2)
+    found = np.concatenate(pmap(lambda part: _pass(model, part), read.split(ROWS)))
     return found.reshape(*frames.shape[:2], -1)
 
 
 def _pass(model: Model, rows: Tensor) -> NDArray[np.float32]:
+    """Tones (rows, S hop), or one behind the other where the model gives all of them (rows, K S hop)."""
     outputs, state = [], None
     with torch.inference_mode():
         for part in rows.transpose(0, 1).split(CHUNK_STEPS):
             output, state = model(part, state)
             outputs.append(output.cpu())
-    return torch.cat(outputs).transpose(0, 1).flatten(1).numpy()
+    found = torch.cat(outputs).transpose(0, 1)
+    return found.unflatten(-1, (-1, model.hop)).transpose(1, 2).flatten(1).numpy()
 
 
 def estimate(
@@ -105,11 +172,15 @@ def estimate(
 ) -> NDArray[np.float32]:
     """Tones (M, K, N) of recordings (M, N) whose tones have these frequencies (M, K) in Hz; NaN is a missing sample."""
     unit, device = math.sqrt(metadata.second_moment) / metadata.count, next(model.parameters()).device
-    framing = (metadata.sampling_rate, model.hop, (-math.inf, math.inf))
-    each = zip((mixture - metadata.center) / unit, frequencies, strict=True)
-    frames = torch.from_numpy(np.stack([framed(samples, tones, *framing) for samples, tones in each]))
-    found = passed(model, frames.to(device), pmap)[..., : mixture.shape[1]]
-    return found * np.float32(unit * metadata.count)
+    known = [Scale(metadata.center, unit, (-math.inf, math.inf))] * len(mixture)
+    if metadata.whitening:
+        each = zip(mixture, frequencies, strict=True)
+        known = [shown(samples, tones, metadata.sampling_rate) for samples, tones in each]
+    framing, kind = (metadata.sampling_rate, model.hop), kind_of(model, metadata.whitening)
+    each = zip(mixture, frequencies, known, strict=True)
+    frames = [framed(told.told(samples), tones, *framing, told.limits, **kind) for samples, tones, told in each]
+    found = passed(model, torch.from_numpy(np.stack(frames)).to(device), pmap)[..., : mixture.shape[1]]
+    return found * np.array([told.unit * metadata.count for told in known], dtype="f4")[:, None, None]
 
 
 def predict(model: Model, signals: Signals, segments: Sequence[Segment], pmap: ParallelMap) -> Iterator[Pair]:

@@ -13,11 +13,12 @@ from tonesift import arithmetic, compute, memory, metrics, params
 from tonesift.data import recordings, windows
 from tonesift.errors import InputError
 from tonesift.families import FAMILIES
-from tonesift.frame import FRAME
 from tonesift.learning import batches, epochs, fronts, training
 from tonesift.metadata import Metadata, Summary
 from tonesift.networks import model as models
 from tonesift.networks.base import torch_generator
+
+WHITENED = 128  # recordings from which the background is learnt, at most
 
 
 class Setup(NamedTuple):
@@ -28,6 +29,7 @@ class Setup(NamedTuple):
     split: windows.Split
     facts: recordings.Facts
     signals: batches.Signals
+    whitening: tuple[float, ...] = ()
 
 
 class Trained(NamedTuple):
@@ -76,8 +78,11 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
         memory.check(memory_needed(model_params, settings, split, *sources))
         facts, signals = sources[0].facts, None
         if front:
-            signals = fronts.read(sources, model_params.hop, split.center, device)
-            return Setup(model_params, settings, windows.repeated(split, len(sources)), facts, signals)
+            trained = sorted({*split.train[:, 0].tolist()})
+            whitening = fronts.whitening(sources[0], trained[:: -(-len(trained) // WHITENED)])
+            kind = {"whitening": whitening, "widely": model_params.conditioning == "heads"}
+            signals = fronts.read(sources, model_params.hop, split.center, device, **kind)
+            return Setup(model_params, settings, windows.repeated(split, len(sources)), facts, signals, whitening)
         signals = batches.to_device(*sources[0].read(), split.center, split.scale, device)
         return Setup(model_params, settings, split, facts, signals)
 
@@ -105,7 +110,8 @@ def memory_needed(
     if not settings.stateful:
         size = min(size, windows.count(split.train) * network.examples)
     steps, width = split.window_samples // network.hop, network.body.width
-    read = (1 + tones) if not network.front else tones * (1 + FRAME / network.hop)
+    frames = network.frame * (tones if network.selects else 1)
+    read = 1 + tones if not network.front else tones + frames / network.hop
     return {
         str(source.path): 8.0 * source.count * source.samples * read * len(sources),
         "model, train.ensemble": 4.0 * models.count(network) * (3 + settings.ensemble),  # gradients, two moments
@@ -223,6 +229,7 @@ def metadata(setup: Setup, summary: dict[str, Any]) -> Metadata:
         build=arithmetic.build(),
         summary=Summary.model_validate(summary),
         **_own_tones(facts),
+        **({"whitening": setup.whitening} if setup.whitening else {}),
     )
 
 

@@ -8,6 +8,9 @@ be corrected: lengthened, turned, and moved towards the other filters' by shares
 
 in units of the amplitude beforehand. The tone over the step is that phasor turned back. The head begins at zero: then
 it is the first filter, read at the end of every step.
+
+With `model.conditioning: heads` one network reads the frames of all tones at once, and corrects them all: it knows one
+set of tones, and what it sees of each serves the others.
 """
 
 import numpy as np
@@ -15,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tonesift.frame import FEATURES, FILTERS, FRAME, PHASOR
+from tonesift.frame import FEATURES, FILTERS, FRAME, PHASOR, SAMPLES
 from tonesift.networks import lstm
-from tonesift.networks.base import DropoutMasks, State
 
 FLOOR = 0.1  # added to the amplitude that a correction is a share of
 CORRECTIONS = 2 + FILTERS - 1
@@ -25,39 +27,38 @@ LEAST = 1e-12  # beside squares of amplitudes: a tone without any has no directi
 
 
 class Body(lstm.Body):
-    """Stacked LSTM over the features of a frame.
+    """Stacked LSTM over what is read of frames; parameters are those of `recurrent.Recurrent`."""
 
-    Parameters
-    ----------
-    inputs : int
-        Numbers in a frame, of which it reads the features.
-    hidden_size, num_layers, dropout, layer_norm, recurrent_dropout
-        As for `recurrent.Recurrent`.
-    """
 
-    def __init__(
-        self,
-        inputs: int,
-        hidden_size: int,
-        num_layers: int,
-        dropout: float,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
-    ) -> None:
-        if inputs != FRAME:
-            raise ValueError(f"inputs must be {FRAME}, the numbers in a frame, but got {inputs=}.")
-        shape = {"layer_norm": layer_norm, "recurrent_dropout": recurrent_dropout}
-        super().__init__(FEATURES, hidden_size, num_layers, dropout, **shape)
+def inputs(tones: int, hop: int, apart: bool) -> int:
+    """Numbers that are read of frames: of a tone's, or of wide ones of all tones at once."""
+    return FEATURES if apart else tones * (FEATURES + SAMPLES - FRAME) + hop
 
-    def forward(self, features: Tensor, state: State | None, masks: DropoutMasks | None) -> tuple[Tensor, State]:
-        """See `base.Body`."""
-        return super().forward(features[..., 1:PHASOR], state, masks)
+
+def read(frames: Tensor) -> Tensor:
+    """What a network reads (..., inputs) of a tone's frames (..., FRAME)."""
+    return frames[..., 1:PHASOR]
+
+
+def read_together(frames: Tensor) -> Tensor:
+    """What a network reads (..., inputs) of wide frames of all tones (..., K, wide)."""
+    own = (frames[..., 1:PHASOR], frames[..., FRAME:SAMPLES])
+    return torch.cat([*(part.flatten(-2) for part in own), frames[..., 0, SAMPLES:]], dim=-1)
+
+
+def read_steps(frames: NDArray[np.float32], apart: bool) -> NDArray[np.float32]:
+    """The same in NumPy, of frames (S, K, ...): rows (S, K, inputs), or one of all tones (S, 1, inputs)."""
+    if apart:
+        return frames[..., 1:PHASOR]
+    own = (frames[..., 1:PHASOR], frames[..., FRAME:SAMPLES])
+    rows = [part.reshape(len(frames), -1) for part in own]
+    return np.concatenate([*rows, frames[:, 0, SAMPLES:]], axis=-1)[:, None]
 
 
 def corrected(frames: Tensor, corrections: Tensor, hop: int) -> Tensor:
     """Tones (..., hop) of frames (..., FRAME) and corrections (..., CORRECTIONS), all in the frames' unit."""
     cosine, sine = frames[..., PHASOR], frames[..., PHASOR + 1]
-    others = frames[..., PHASOR + 2 :].unflatten(-1, (FILTERS - 1, 2))
+    others = frames[..., PHASOR + 2 : FRAME].unflatten(-1, (FILTERS - 1, 2))
     scale = 1 + FLOOR * (cosine.square() + sine.square() + LEAST).rsqrt()
     longer, turned, shares = corrections[..., 0] * scale, corrections[..., 1] * scale, corrections[..., 2:]
     moved = (shares[..., None] * others).sum(-2)
@@ -70,7 +71,7 @@ def corrected(frames: Tensor, corrections: Tensor, hop: int) -> Tensor:
 def corrected_steps(frames: NDArray[np.float32], corrections: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
     """The same in NumPy."""
     phasor = frames[..., PHASOR] + 1j * frames[..., PHASOR + 1]
-    others = frames[..., PHASOR + 2 :: 2] + 1j * frames[..., PHASOR + 3 :: 2]
+    others = frames[..., PHASOR + 2 : FRAME : 2] + 1j * frames[..., PHASOR + 3 : FRAME : 2]
     scale = 1 + FLOOR / np.sqrt(np.square(phasor.real) + np.square(phasor.imag) + np.float32(LEAST))
     found = phasor + phasor * scale * (corrections[..., 0] + 1j * corrections[..., 1])
     found += (corrections[..., 2:] * others).sum(axis=-1)

@@ -3,7 +3,7 @@
 At each step it reads `hop` samples of the mixture and gives the same `hop` samples of the tones: of one tone, which a
 one-hot selector in the input names, or of all of them at once (`conditioning`). If its family is causal, the first
 sample of a step waits for the last one, so its latency is `hop` samples. A family that corrects filters (`hybrid`)
-reads a frame of what they know of a tone instead, and gives that tone.
+reads a frame of what they know of a tone instead, and gives that tone; with 'heads' frames of all tones.
 
 A model file is safetensors with one metadata entry, JSON with sorted keys: the order of several entries varies.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 from tonesift.families import COMMON, FAMILIES
-from tonesift.frame import FRAME
+from tonesift.frame import FRAME, wide
 from tonesift.metadata import Metadata, read_metadata
 from tonesift.networks import hybrid
 from tonesift.networks.base import Body, DropoutMasks, Linear, State, draw_uniform
@@ -60,7 +60,7 @@ class Network(nn.Module):
     inputs, outputs : int
         Features at each step: hop + K in and hop out with a selector, hop in and K hop out (tone by tone) with heads.
     frame : int
-        Numbers read of a recording at each step: hop samples, or what filters know of a tone.
+        Numbers read of a recording at each step: hop samples, or what filters know of the tones that it gives.
     front : bool
         Whether it corrects filters.
     """
@@ -69,13 +69,13 @@ class Network(nn.Module):
         super().__init__()
         self.tones, self.family, self.conditioning, self.hop = tones, family, conditioning, hop
         self.front = FAMILIES[family].front
-        if self.front and not self.selects:
-            raise InputError(f"conditioning {conditioning!r}: family {family} gives one tone at a time: use 'selector'")
-        self.frame = FRAME if self.front else hop
+        given = 1 if self.selects else tones
+        self.frame = (FRAME if self.selects else tones * wide(hop)) if self.front else hop
         self.inputs = self.frame + (tones if self.selects and not self.front else 0)
-        self.outputs = hop * (1 if self.selects else tones)
-        self.body = make_body(family, self.inputs, options)
-        self.head = Linear(self.body.width, hybrid.CORRECTIONS if self.front else self.outputs)
+        self.outputs = hop * given
+        read = hybrid.inputs(tones, hop, self.selects) if self.front else self.inputs
+        self.body = make_body(family, read, options)
+        self.head = Linear(self.body.width, hybrid.CORRECTIONS * given if self.front else self.outputs)
 
     @property
     def label(self) -> str:
@@ -134,9 +134,20 @@ class Network(nn.Module):
         state : State
             After the last step; empty if the network is not causal.
         """
+        if self.front:
+            return self._corrected(features, state, masks)
         hidden, after = self.body(features, state, masks)
-        given = self.head(hidden)
-        return (hybrid.corrected(features, given.float(), self.hop) if self.front else given), after
+        return self.head(hidden), after
+
+    def _corrected(self, frames: Tensor, state: State | None, masks: DropoutMasks | None) -> tuple[Tensor, State]:
+        """What the filters say, corrected: of a tone, or of all of them."""
+        if self.selects:
+            hidden, after = self.body(hybrid.read(frames), state, masks)
+            return hybrid.corrected(frames, self.head(hidden).float(), self.hop), after
+        rows = frames.unflatten(-1, (self.tones, -1))
+        hidden, after = self.body(hybrid.read_together(rows), state, masks)
+        corrections = self.head(hidden).float().unflatten(-1, (self.tones, -1))
+        return hybrid.corrected(rows, corrections, self.hop).flatten(-2), after
 
     def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
         """Network input (L, B, inputs) of frames (L, B, frame); `wanted` (B,) is the tone each is to give."""

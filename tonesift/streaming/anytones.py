@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.choice import base, learnt
+from tonesift.estimators.tracking.choice import base, learnt, standing
 from tonesift.estimators.tracking.front import Front
 from tonesift.metadata import Metadata
 from tonesift.networks import model as models
@@ -28,7 +28,6 @@ from tonesift.streaming.gaps import Gaps, as_samples
 from tonesift.streaming.namedtones import WAYS, check_tones, first_samples
 from tonesift.streaming.tonefilter import FrontStepper, fingerprint, numbered
 
-LEAST_OFFSET = 1.0  # of the level of the first stretch, that is taken for what the recording stands at
 NUMBERS = ("samples", "gaps_filled")
 OWN = ("filter", "tones", *NUMBERS, "scale", "kept")
 
@@ -81,6 +80,9 @@ class AnyToneFilter(states.Saved):
             )
         self.sampling_rate, self.hop = metadata.sampling_rate, model.hop
         check_tones(frequencies, self.sampling_rate)
+        if not model.selects and tuple(frequencies) != metadata.frequencies:
+            known = ",".join(f"{tone:.12g}" for tone in metadata.frequencies)
+            raise InputError(f"--tones: the model corrects the filters of its own tones together: give --tones {known}")
         self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
         self.frequencies = tuple(self.all_frequencies[tone] for tone in self.tones)
@@ -165,16 +167,15 @@ class AnyToneFilter(states.Saved):
             self._kept = self._kept[samples:]
             return np.zeros((len(self.tones), samples), dtype="f4")
         amplitude = base(facts, len(self.all_frequencies)).amplitude
-        # A stretch of a few periods has a median of its own, which taken off everything would be an error for good.
-        offset = facts.offset if abs(facts.offset) > LEAST_OFFSET * facts.level else 0.0
-        self._scale = np.array([offset, amplitude, *facts.clip])
+        self._scale = np.array([standing(facts), amplitude, *facts.clip])
         self._stepper = self._made()
         return np.zeros((len(self.tones), 0), dtype="f4")
 
     def _made(self) -> FrontStepper:
         offset, amplitude, *clip = self._scale.tolist()
         low, high = ((limit - offset) / amplitude for limit in clip)
-        front = Front(self.all_frequencies, self.sampling_rate, self.hop, (low, high))
+        kind = {"whitening": self._metadata.whitening, "widely": not self._model.selects}
+        front = Front(self.all_frequencies, self.sampling_rate, self.hop, (low, high), **kind)
         return FrontStepper(self._model, front, self.tones, amplitude, amplitude)
 
     def _advance(self, samples: NDArray[np.float64]) -> NDArray[np.float32]:

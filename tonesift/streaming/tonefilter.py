@@ -23,7 +23,6 @@ from threadpoolctl import ThreadpoolController
 
 from tonesift.errors import InputError
 from tonesift.estimators.tracking.front import Front
-from tonesift.frame import PHASOR
 from tonesift.learning.batches import scaled
 from tonesift.metadata import Metadata
 from tonesift.networks import hybrid
@@ -131,24 +130,31 @@ class FrontStepper(Remembering):
 
     def __init__(self, model: Model, front: Front, wanted: Sequence[int], unit: float, given: float) -> None:
         self._front, self._wanted, self._unit, self._given = front, list(wanted), unit, np.float32(given)
+        self._apart = model.selects  # tone by tone, or all of them at once
+        rows = len(wanted) if self._apart else 1
         self._members = [
-            (network.body.stepper(len(wanted)), with_bias(network.head.weight, network.head.bias))
-            for network in model.members
+            (network.body.stepper(rows), with_bias(network.head.weight, network.head.bias)) for network in model.members
         ]
         self._blas = ThreadpoolController().select(user_api="blas")
 
     def __call__(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
         """Outputs (L, rows, hop) at each of the frames (L, hop); the state goes on."""
-        known = self._front.push(frames.reshape(-1) / self._unit)[:, self._wanted]
-        corrections = np.zeros((*known.shape[:2], hybrid.CORRECTIONS), dtype="f4")
+        known = self._front.push(frames.reshape(-1) / self._unit)
+        if self._apart:
+            known = known[:, self._wanted]
+        read, corrections = (
+            hybrid.read_steps(known, self._apart),
+            np.zeros((*known.shape[:2], hybrid.CORRECTIONS), "f4"),
+        )
         with self._blas.limit(limits=1), np.errstate(over="ignore"):
             for stepper, head in self._members:
-                for number, frame in enumerate(known):
-                    stepper.reads[:] = frame[:, 1:PHASOR]
+                for number, given in enumerate(read):
+                    stepper.reads[:] = given
                     stepper.step()
-                    corrections[number] += np.dot(stepper.output, head)
+                    corrections[number] += np.dot(stepper.output, head).reshape(corrections[number].shape)
             corrections /= np.float32(len(self._members))
-            return hybrid.corrected_steps(known, corrections, self._front.hop) * self._given
+            found = hybrid.corrected_steps(known, corrections, self._front.hop) * self._given
+            return found if self._apart else found[:, self._wanted]
 
     def reset(self) -> None:
         """Begin anew."""
@@ -363,7 +369,12 @@ class ToneFilter(states.Saved):
 def _stepper(model: Model, metadata: Metadata, wanted: Sequence[int]) -> NetworkStepper | FrontStepper:
     if not model.front:
         return NetworkStepper(model, wanted)
-    front = Front(metadata.frequencies, metadata.sampling_rate, model.hop)
+    if metadata.whitening:
+        known = ",".join(f"{tone:.12g}" for tone in metadata.frequencies)
+        raise InputError(f"the model learns how loud a recording and its background are: give --tones {known}")
+    front = Front(
+        metadata.frequencies, metadata.sampling_rate, model.hop, whitening=metadata.whitening, widely=not model.selects
+    )
     amplitude = math.sqrt(metadata.second_moment)
     return FrontStepper(model, front, wanted, amplitude / metadata.count / metadata.scale, amplitude)
 

@@ -6,11 +6,10 @@ import torch
 from networks import metadata, network
 
 from tonesift import params
-from tonesift.errors import InputError
 from tonesift.estimators.tracking.front import KINDS, NOISE_STD
 from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracker
-from tonesift.frame import FRAME, PHASOR
+from tonesift.frame import FRAME, PHASOR, SAMPLES, wide
 from tonesift.networks import hybrid
 from tonesift.networks import model as models
 from tonesift.streaming.tonefilter import ToneFilter
@@ -77,9 +76,38 @@ def test_the_head_begins_at_zero_and_learns():
     assert model.head.weight.grad.abs().max() > 0
 
 
-def test_it_gives_one_tone_at_a_time():
-    with pytest.raises(InputError, match="conditioning 'heads': family hybrid gives one tone at a time"):
-        network(3, **HYBRID, conditioning="heads")
+def test_with_heads_it_reads_all_tones_at_once_and_corrects_each():
+    """A head of zeros leaves the first filter; what is seen of one tone moves the others."""
+    model = network(3, **HYBRID, conditioning="heads")
+    model.initialise(torch.Generator().manual_seed(1))
+    rows = drawn(20, 2, 3, wide(5))
+    with torch.no_grad():
+        plain = model(rows.flatten(-2))[0].unflatten(-1, (3, 5))
+    corrections = torch.zeros(20, 2, 3, hybrid.CORRECTIONS)
+    torch.testing.assert_close(plain, hybrid.corrected(rows, corrections, 5))
+    torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(2))
+    changed = rows.clone()
+    changed[0, :, 2, 1:PHASOR] += 1
+    with torch.no_grad():
+        before, after = (model(frames.flatten(-2))[0].unflatten(-1, (3, 5)) for frames in (rows, changed))
+    assert ((after - before).abs().amax(dim=(1, 3)) > 0)[1:].all()
+
+
+def test_wide_frames_are_read_alike_in_numpy():
+    rows = drawn(20, 3, wide(5))
+    read = hybrid.read_together(rows)
+    assert read.shape == (20, hybrid.inputs(3, 5, apart=False))
+    np.testing.assert_array_equal(hybrid.read_steps(rows.numpy(), apart=False)[:, 0], read)
+    assert set(rows[0, :, 1:PHASOR].flatten().tolist()) <= set(read[0].tolist())
+    assert set(rows[0, 0, SAMPLES:].tolist()) <= set(read[0].tolist())
+
+
+def test_one_network_of_all_tones_knows_one_set_of_them():
+    data, known, train = params.load("any-tones/params.yaml", "data", "model", "train")
+    data = data.model_copy(update={"conditions": params.Conditions(tone_range=[1.0, 9.0])})
+    (mistake,) = params.conflicts(data, None, known.model_copy(update={"conditioning": "heads"}), train)
+    assert mistake.startswith("model.conditioning: got 'heads', but every recording has tones of its own")
+    assert params.conflicts(data, None, known, train) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +116,6 @@ def test_it_gives_one_tone_at_a_time():
         ("train", "stateful", False, "set it to true"),
         ("train", "fresh_noise", True, "set it to false"),
         ("train", "jitter", 0.1, "set it to 0.0"),
-        ("model", "conditioning", "heads", "set it to selector"),
     ],
 )
 def test_parameters_that_cannot_work_are_refused(section, name, value, rule):

@@ -75,6 +75,7 @@ SLOW = (0.1, 1.0, 10.0)  # time constants of the background's states in periods
 STANDING = 1e4  # time constant in periods of what the samples stand at
 MOST_CLIPPED = 0.2  # share of the samples
 LEAST_OFFSET = 0.1  # of their level, that is taken for more than chance
+LEAST_STANDING = 1.0  # of their level, that is taken off for good
 
 
 class Facts(NamedTuple):
@@ -161,6 +162,14 @@ def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     found = solve_toeplitz(correlations[:-1], correlations[1:])
     # Sums differ in their last digits from processor to processor: six digits are the same on all.
     return tuple(float(f"{value:.6f}") for value in found) if np.isfinite(found).all() else ()
+
+
+def standing(facts: Facts) -> float:
+    """What a recording stands at, if that is more than its level.
+
+    A stretch of a few periods has a median of its own, which taken off everything would be an error for good.
+    """
+    return facts.offset if abs(facts.offset) > LEAST_STANDING * facts.level else 0.0
 
 
 def base(facts: Facts, count: int) -> Settings:

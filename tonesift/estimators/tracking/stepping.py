@@ -13,10 +13,11 @@ from numba import njit
 
 from tonesift.estimators.tracking.kernel import advance
 from tonesift.estimators.tracking.levels import NOISE, USED
-from tonesift.frame import COMMON, CROSS, FILTERS, OWN, PHASOR
+from tonesift.frame import COMMON, CROSS, DIRECTION, FILTERS, FRAME, OWN, PHASOR, SAMPLES
 
 FLOOR = 0.1  # added to a tone's amplitude where it is divided by
 OUTLYING = 3.0  # standard deviations
+OFFSETS = 100.0  # of relative frequencies, so that they are of the size of the other features
 FARTHEST = 2.0  # of another filter's phasor from the first one's, beside 1 and the tone's amplitude
 
 
@@ -123,6 +124,11 @@ def advance_steps(
             describe(state[at : at + 2], spread, level, turns[tone], errors, normal, phasors[step, tone], own)
             if number == 0:
                 line[PHASOR - COMMON : PHASOR - COMMON + 4] = common
+            if len(line) > FRAME:
+                offset = state[at + 2] if width == 3 else 0.0
+                line[FRAME + number] = bounded(OFFSETS * offset)
+                if number == 0:
+                    line[0] = plan[0][tone, 2] * (1.0 + offset)
 
 
 @njit(cache=True)
@@ -145,3 +151,17 @@ def compare(phasors: Any, frames: Any) -> None:
                 at = 1 + FILTERS * OWN + (other - 1) * CROSS
                 line[at], line[at + 1] = bounded(longer / (size + FLOOR)), bounded(turned / (size + FLOOR))
                 line[at + 2], line[at + 3] = bounded(longer), bounded(turned)
+
+
+@njit(cache=True)
+def widen(samples: Any, hop: int, frames: Any) -> None:
+    """What wide frames (S, K, ...) have beside the rest: directions of the phasors, and the samples (S hop,)."""
+    for step in range(frames.shape[0]):
+        for tone in range(frames.shape[1]):
+            line = frames[step, tone]
+            size = math.sqrt(line[PHASOR] * line[PHASOR] + line[PHASOR + 1] * line[PHASOR + 1])
+            line[DIRECTION], line[DIRECTION + 1] = line[PHASOR] / (size + FLOOR), line[PHASOR + 1] / (size + FLOOR)
+            for place in range(hop):
+                sample = samples[step * hop + place]
+                known = 0.0 if np.isnan(sample) else min(max(sample, -1e12), 1e12)
+                line[SAMPLES + place] = math.copysign(0.5 * log2(1.0 + 2.0 * abs(known)), known)
