@@ -12,7 +12,10 @@ from tonesift import params
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = DVC["stages"]
-ANY_TONES = yaml.safe_load((ROOT / "any-tones" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+OTHERS = {  # pipelines in folders of their own
+    folder: yaml.safe_load((ROOT / folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for folder in ("any-tones", "switching")
+}
 SECTIONS = {name: field.annotation for name, field in params.Params.model_fields.items()}
 
 
@@ -84,21 +87,21 @@ def test_deps_are_the_modules_a_stage_imports(stage):
     assert modules(STAGES[stage]["deps"]) == closure(ROOT / "stages" / f"{stage}.py")
 
 
-@pytest.mark.parametrize("stage", ANY_TONES)
-def test_the_pipeline_of_any_tones_tells_the_truth(stage):
-    """Its stages are those of the root, on parameters and data of its own; paths are from the top."""
-    spec = ANY_TONES[stage].get("do", ANY_TONES[stage])
+@pytest.mark.parametrize(("folder", "stage"), [(folder, stage) for folder in OTHERS for stage in OTHERS[folder]])
+def test_the_other_pipelines_tell_the_truth(folder, stage):
+    """Their stages are those of the root, on parameters and data of their own; paths are from the top."""
+    spec = OTHERS[folder][stage].get("do", OTHERS[folder][stage])
     assert spec["wdir"] == ".."
     assert modules(spec["deps"]) == closure(ROOT / "stages" / f"{stage}.py")
     (read,) = spec["params"]
-    assert read == {"any-tones/params.yaml": sorted(settings_call(stage))}
-    assert "--params any-tones/params.yaml --clock any-tones/metrics/run.json" in " ".join(spec["cmd"].split())
+    assert read == {f"{folder}/params.yaml": sorted(settings_call(stage))}
+    assert f"--params {folder}/params.yaml --clock {folder}/metrics/run.json" in " ".join(spec["cmd"].split())
     data = [dep for dep in spec["deps"] if not dep.startswith(("stages", "tonesift"))]
     for kind in ("outs", "metrics", "plots"):
         data += [next(iter(out)) if isinstance(out, dict) else out for out in spec.get(kind, [])]
     assert data
     for path in data:
-        assert path.startswith("any-tones/")
+        assert path.startswith(f"{folder}/")
         assert any(path == word or path.startswith(f"{word}/") for word in spec["cmd"].split()), path
 
 
