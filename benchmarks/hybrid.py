@@ -2,14 +2,17 @@
 
     python -m benchmarks.hybrid speed
     python -m benchmarks.hybrid table [CONDITION ...] [--draws 5]
+    python -m benchmarks.hybrid table switching --model switching/models/model.safetensors
 
 As a stream, told the frequencies and nothing else. It never met the recordings, which another program than the one that
-made its training draws, nor the tones; half of the conditions are none that it was trained under.
+made its training draws, nor the tones; half of the conditions are none that it was trained under. `--model` puts
+another in its place, also one that knows its tones; that one is told nothing.
 """
 
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -17,26 +20,30 @@ from benchmarks import machine, tracking
 from tonesift.networks import model as models
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.command import ANY_TONES
+from tonesift.streaming.tonefilter import ToneFilter
 
 
-def streamed(drawn: list[tracking.Drawn]) -> list[np.ndarray]:
-    """What `tonesift filter --tones ... --method hybrid` makes of recordings."""
-    model, metadata = models.load(ANY_TONES)
+def streamed(drawn: list[tracking.Drawn], path: Path) -> list[np.ndarray]:
+    """What `tonesift filter` makes of recordings with this model."""
+    model, metadata = models.load(path)
     found = []
     for one in drawn:
-        tone_filter = AnyToneFilter(model, metadata, one.frequencies)
-        found.append(np.concatenate([tone_filter.push(one.samples), tone_filter.finish()], axis=1))
+        if model.front:
+            tone_filter, share = AnyToneFilter(model, metadata, one.frequencies), 1
+        else:
+            tone_filter, share = ToneFilter(model, metadata, gaps="zero"), len(one.frequencies)  # before the mean
+        found.append(np.concatenate([tone_filter.push(one.samples), tone_filter.finish()], axis=1) / share)
     return found
 
 
-def table(names: list[str], draws: int, count: int) -> None:
+def table(names: list[str], draws: int, count: int, path: Path) -> None:
     """Print R² of each condition: mean and standard deviation over draws, each of other recordings."""
     print(f"{'condition':24} R² after 1 s, mean ± standard deviation of {draws} draws of {count} recordings")
     for name in names or tracking.CONDITIONS:
         figures = []
         for draw in range(draws):
             drawn = tracking.recordings(name, tracking.FIRST_SEED + draw, count)
-            figures.append(tracking.r2(drawn, streamed(drawn)))
+            figures.append(tracking.r2(drawn, streamed(drawn, path)))
         spread = statistics.stdev(figures) if draws > 1 else 0.0
         print(f"{name:24} {statistics.mean(figures):.5f} ± {spread:.5f}", flush=True)
 
@@ -65,11 +72,12 @@ def main() -> None:
     parser.add_argument("conditions", nargs="*", help="of the table (default: all)")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--recordings", type=int, default=tracking.RECORDINGS)
+    parser.add_argument("--model", type=Path, default=ANY_TONES, help="of the table (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.what == "speed":
         speed()
     else:
-        table(arguments.conditions, arguments.draws, arguments.recordings)
+        table(arguments.conditions, arguments.draws, arguments.recordings, arguments.model)
 
 
 if __name__ == "__main__":

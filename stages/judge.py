@@ -1,11 +1,11 @@
-"""Stage `judge`: a network that corrects filters on sets of recordings whose tones it never met, beside the filters.
+"""Stage `judge`: a network on sets of recordings that it never met, beside filters.
 
 python -m stages.judge any-tones/models/model.safetensors any-tones/metrics/judge.json CLEAN.h5 SWITCHING.h5 ...
 
-Figures are R² over all tones and recordings after the first second, of each set by its folder's name: of the network
-and of the first of its own filters, both told how loud the tones are and where it clips; and, with
-`evaluate.detail: full`, of what `tonesift filter --tones` makes of the recordings with this model and with the method
-auto, both told the frequencies and nothing else.
+Figures are R² over all tones and recordings after the first second, of each set by its folder's name. Of a network that
+corrects filters: of itself and of the first of these, both told how loud the tones are and where it clips. Of another:
+of itself, on its own tones. With `evaluate.detail: full` also of what `tonesift filter --tones` makes of the
+recordings, told the frequencies and nothing else: with such a model, and with filters by name.
 """
 
 import argparse
@@ -53,9 +53,14 @@ def streamed(model: "Model", metadata: "Metadata") -> "dict[str, Callable]":
     def whole(tone_filter: AnyToneFilter | NamedToneFilter, samples: np.ndarray) -> np.ndarray:
         return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
 
+    def named(method: str) -> "Callable":
+        return lambda samples, tones: whole(NamedToneFilter(tones, metadata.sampling_rate, method), samples)
+
+    if not model.front:
+        return {"auto_r2": named("auto"), "fading_r2": named("fading")}  # the filter for tones that come and go
     return {
         "streamed_r2": lambda samples, tones: whole(AnyToneFilter(model, metadata, tones), samples),
-        "auto_r2": lambda samples, tones: whole(NamedToneFilter(tones, metadata.sampling_rate), samples),
+        "auto_r2": named("auto"),
     }
 
 

@@ -17,8 +17,11 @@ from ruamel.yaml import YAML
 from tonesift.families import FAMILIES
 
 READER = YAML(typ="safe")  # YAML 1.2, as DVC writes it
-STAGES = READER.load(ROOT / "dvc.yaml")["stages"]
-LOCK = READER.load(ROOT / "dvc.lock")["stages"]
+PIPELINES = (".", "any-tones", "switching")  # folders of a dvc.yaml
+STAGES, LOCKS = (
+    {folder: READER.load(ROOT / folder / name)["stages"] for folder in PIPELINES} for name in ("dvc.yaml", "dvc.lock")
+)
+LOCK = LOCKS["."]
 # What each folder of code may import beside itself; `tests` may import all of them.
 FOLDERS = {
     "tonesift": set(),
@@ -63,16 +66,26 @@ def tracked() -> set[str]:
     return set(done.stdout.splitlines())
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_lock_is_that_of_the_committed_code_and_parameters(stage):
-    locked = LOCK[stage]
+@pytest.mark.parametrize(("folder", "stage"), [(folder, stage) for folder in PIPELINES for stage in LOCKS[folder]])
+def test_the_lock_is_that_of_the_committed_code_and_parameters(folder, stage):
+    locked = LOCKS[folder][stage]
     for dep in locked["deps"]:
         path = ROOT / dep["path"]
         if path.suffix == ".py" or list(path.glob("*.py")):
-            assert digest(path) == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
-    for name in STAGES[stage]["params"]:
-        value = functools.reduce(operator.getitem, name.split("."), PARAMS)
-        assert locked["params"]["params.yaml"][name] == value, "run `make repro` and commit dvc.lock"
+            assert digest(path) == dep["md5"], f"{dep['path']} changed: run `dvc repro {folder}/dvc.yaml` and commit"
+    declared = STAGES[folder][stage.partition("@")[0]]
+    listed = declared.get("do", declared)["params"]
+    wanted = {"params.yaml": listed} if folder == "." else listed[0]
+    assert {file: sorted(values) for file, values in locked["params"].items()} == wanted
+    for file, values in locked["params"].items():
+        for name, value in values.items():
+            found = functools.reduce(operator.getitem, name.split("."), READER.load(ROOT / file))
+            assert found == value, f"{file}: {name} changed: run `dvc repro {folder}/dvc.yaml` and commit"
+
+
+@pytest.mark.parametrize("folder", PIPELINES)
+def test_every_stage_is_locked(folder):
+    assert {stage.partition("@")[0] for stage in LOCKS[folder]} == set(STAGES[folder])
 
 
 LOCKED = [
@@ -107,10 +120,11 @@ def digest(path: Path) -> str:
     return hashlib.md5(content.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def test_committed_metrics_are_those_in_the_lock():
-    outs = [out for stage in LOCK.values() for out in stage["outs"]]
+@pytest.mark.parametrize(("folder", "least"), [(".", 5), ("any-tones", 2), ("switching", 2)])
+def test_committed_metrics_are_those_in_the_lock(folder, least):
+    outs = [out for stage in LOCKS[folder].values() for out in stage["outs"]]
     found = {out["path"]: out["md5"] for out in outs if out["path"].endswith((".json", ".csv"))}
-    assert len(found) >= 5
+    assert len(found) >= least
     for path, md5 in found.items():
         assert hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest() == md5
 

@@ -47,7 +47,8 @@ def test_the_page_makes_a_repository_with_a_pipeline_a_queue_and_a_search(page):
     assert "4 of 4 trials done" in said
     assert "Ready to commit" in said
     assert (place / "studies" / "first" / "report.html").exists()
-    assert not {"tonesift", "any-tones", "hum", "pages", "docs"} & {path.name for path in place.iterdir()}
+    left = {path.name for path in place.iterdir()}
+    assert not {"tonesift", "any-tones", "hum", "switching", "pages", "docs"} & left
 
 
 def test_what_the_table_keeps_and_takes_as_a_model_exists():

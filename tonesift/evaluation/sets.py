@@ -1,4 +1,4 @@
-"""A network that corrects filters, judged on a set of recordings of any tones, beside the first of its filters."""
+"""A network judged on a set of recordings; one that corrects filters beside the first of these."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,24 @@ from tonesift import metrics
 from tonesift.compute import ParallelMap
 from tonesift.data.recordings import Recordings
 from tonesift.errors import InputError
-from tonesift.learning import fronts
+from tonesift.learning import batches, fronts, streams
 from tonesift.metadata import Metadata
 from tonesift.networks.model import Model
+
+WINDOWS = 1024  # in a pass, of a network whose state is reset with each
 
 
 def figures(
     model: Model, metadata: Metadata, source: Recordings, pmap: ParallelMap, others: dict[str, Callable] | None = None
 ) -> dict[str, float]:
-    """R^2 after the first second, over all tones and recordings, of the network and of the first of its filters.
+    """R^2 after the first second, over all tones and recordings, of the network, and of the first filter it corrects.
 
     Parameters
     ----------
     model, metadata
         As loaded.
     source : Recordings
-        To judge it on.
+        To judge it on; of the network's own tones, unless it takes any.
     pmap : ParallelMap
         From `compute.parallel_map`.
     others : dict of str to callable, optional
@@ -33,8 +35,10 @@ def figures(
         gives the tones as heard (K, N).
     """
     facts, settled = source.facts, round(source.facts.sampling_rate)
-    if not model.front or facts.sampling_rate != metadata.sampling_rate:
-        raise InputError(f"{source.path}: a model of family hybrid is wanted, trained at {facts.sampling_rate:g} Hz")
+    if facts.sampling_rate != metadata.sampling_rate:
+        raise InputError(f"{source.path}: a model trained at {facts.sampling_rate:g} Hz is wanted")
+    if not ((model.front and model.selects) or facts.frequencies == metadata.frequencies):
+        raise InputError(f"{source.path}: a model of family hybrid is wanted, or one trained on the tones of that file")
     tallies: dict[str, metrics.Tally] = {}
     for index in range(source.count):
         target = source.tones(index)
@@ -49,7 +53,10 @@ def figures(
 
 
 def answers(model: Model, metadata: Metadata, source: Recordings, index: int, pmap: ParallelMap) -> dict[str, NDArray]:
-    """Tones (K, N) of a recording, of the network and of its first filter."""
+    """Tones (K, N) of a recording, of the network and of the first filter that it corrects."""
+    if not model.front:
+        mixture = torch.from_numpy(batches.scaled(source.mixture(index), metadata.center, metadata.scale))
+        return {"r2": streams.estimate(model, mixture[None], metadata.reset_samples, WINDOWS, pmap)[0]}
     known, kind = fronts.scale(source, index, metadata.center), fronts.kind_of(model, metadata.whitening)
     frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, known, **kind))
     plain = fronts.uncorrected(frames, model.hop)
