@@ -2,6 +2,7 @@
 
     python -m benchmarks.hybrid speed
     python -m benchmarks.hybrid table [CONDITION ...] [--draws 5]
+    python -m benchmarks.hybrid auto     # how often `--method auto` takes a network, and what it gains; 15 minutes
 
 As a stream, told the frequencies and nothing else. It never met the recordings, which another program than the one that
 made its training draws, nor the tones; half of the conditions are none that it was trained under.
@@ -10,13 +11,18 @@ made its training draws, nor the tones; half of the conditions are none that it 
 import argparse
 import statistics
 import time
+from collections import Counter
 
 import numpy as np
 
 from benchmarks import machine, tracking
+from tonesift.formats.base import Source
 from tonesift.networks import model as models
+from tonesift.streaming import automatic
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.command import ANY_TONES
+
+AUTO_SEED = 4000  # recordings of `auto`, on which nothing was chosen
 
 
 def streamed(drawn: list[tracking.Drawn]) -> list[np.ndarray]:
@@ -41,6 +47,35 @@ def table(names: list[str], draws: int, count: int) -> None:
         print(f"{name:24} {statistics.mean(figures):.5f} ± {spread:.5f}", flush=True)
 
 
+def taken(drawn: list[tracking.Drawn]) -> list[tuple[str, np.ndarray | None]]:
+    """Of recordings the pipeline whose network `auto` takes, and its tones (K, N); '' and None for the filters."""
+    found = []
+    for one in drawn:
+        source = Source("a draw", iter([one.samples]))
+        choice = automatic.taken(source, tracking.RATE, automatic.Wanted(one.frequencies), None)
+        tones = None
+        if choice.filter:
+            pushed = np.concatenate([choice.filter.push(one.samples), choice.filter.finish()], axis=1)
+            tones = pushed / choice.filter.count
+        found.append((choice.name, tones))
+    return found
+
+
+def auto(names: list[str], draws: int, count: int) -> None:
+    """Print of each condition how often which network is taken, and R² of `auto` without and with it."""
+    print(f"{'condition':24} taken of {draws * count}; R² after 1 s, mean of {draws} draws, without and with networks")
+    for name in names or tracking.CONDITIONS:
+        figures, pipelines = [], Counter()
+        for draw in range(draws):
+            drawn = tracking.recordings(name, AUTO_SEED + draw, count)
+            filtered, found = tracking.streamed(drawn, "auto"), taken(drawn)
+            both = [plain if own is None else own for plain, (_, own) in zip(filtered, found, strict=True)]
+            figures.append((tracking.r2(drawn, filtered), tracking.r2(drawn, both)))
+            pipelines.update(pipeline for pipeline, _ in found if pipeline)
+        without, within = (statistics.mean(column) for column in zip(*figures, strict=True))
+        print(f"{name:24} {dict(pipelines) or 'none'}: {without:.5f} {within:.5f} {within - without:+.5f}", flush=True)
+
+
 def speed() -> None:
     """Print what a sample costs, pushed a hop at a time and a second at a time; median of nine rounds."""
     print(f"filters corrected by a network, 4 tones, one thread; {machine.describe()}")
@@ -61,7 +96,7 @@ def speed() -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("speed", "table"))
+    parser.add_argument("what", choices=("speed", "table", "auto"))
     parser.add_argument("conditions", nargs="*", help="of the table (default: all)")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--recordings", type=int, default=tracking.RECORDINGS)
@@ -69,7 +104,8 @@ def main() -> None:
     if arguments.what == "speed":
         speed()
     else:
-        table(arguments.conditions, arguments.draws, arguments.recordings)
+        ways = {"table": table, "auto": auto}
+        ways[arguments.what](arguments.conditions, arguments.draws, arguments.recordings)
 
 
 if __name__ == "__main__":
