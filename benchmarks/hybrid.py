@@ -2,7 +2,7 @@
 
     python -m benchmarks.hybrid speed
     python -m benchmarks.hybrid table [CONDITION ...] [--draws 5]
-    python -m benchmarks.hybrid auto     # how often `--method auto` takes a network, and what it gains; 15 minutes
+    python -m benchmarks.hybrid auto     # how often `--method auto` takes a network, and what it gains
 
 As a stream, told the frequencies and nothing else. It never met the recordings, which another program than the one that
 made its training draws, nor the tones; half of the conditions are none that it was trained under.

@@ -95,7 +95,8 @@ class Pipeline(NamedTuple):
         """R² of its network and of the filters on recordings of a kind, if its own evaluation is there."""
         try:
             found = json.loads((Path(self.name) / "metrics" / "judge.json").read_text(encoding="utf-8"))[kind]
-            return float(found["streamed_r2"]), float(found["auto_r2"])
+            own = found["streamed_r2"] if "streamed_r2" in found else found["r2"]  # of one that is told nothing else
+            return float(own), float(found["auto_r2"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -250,7 +251,8 @@ def made(pipeline: Pipeline, wanted: Wanted, look: Look | None = None) -> "AnyTo
         return None
     if model.front:
         low, high = trained_range(metadata)
-        if not all(low <= frequency <= high for frequency in wanted.frequencies):
+        inside = all(low <= frequency <= high for frequency in wanted.frequencies)
+        if not inside or not (model.selects or tuple(wanted.frequencies) == metadata.frequencies):
             return None
         options = {"tones": wanted.tones, "gaps": wanted.gaps or "predict", "clip": wanted.clip}
         return AnyToneFilter(model, metadata, wanted.frequencies, **options)

@@ -228,7 +228,7 @@ FOUR = ("--rate", "1000", "--tones", "7,1,3,5")
 
 
 def test_a_network_of_these_tones_alone_comes_first_and_gives_them_as_they_are_in_the_recording(place, capsys):
-    put_network(place / "switching", *lstm(), {"switching": {"streamed_r2": 0.8, "auto_r2": 0.7}})
+    put_network(place / "switching", *lstm(), {"switching": {"r2": 0.8, "auto_r2": 0.7}})
     np.save("four.npy", recording(dwell=1.0, tones=(1.0, 3.0, 5.0, 7.0)))
     lines = filtered(capsys, "four.npy", *FOUR, "-o", "auto.npy", "--residual", "left.npy")
     model = ("--model", "switching/models/model.safetensors")
