@@ -3,6 +3,7 @@
     python -m benchmarks.hybrid speed
     python -m benchmarks.hybrid table [CONDITION ...] [--draws 5]
     python -m benchmarks.hybrid table switching --model switching/models/model.safetensors
+    python -m benchmarks.hybrid auto     # how often `--method auto` takes a network, and what it gains
 
 As a stream, told the frequencies and nothing else. It never met the recordings, which another program than the one that
 made its training draws, nor the tones; half of the conditions are none that it was trained under. `--model` puts
@@ -12,15 +13,21 @@ another in its place, also one that knows its tones; that one is told nothing.
 import argparse
 import statistics
 import time
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import machine, tracking
+from tonesift.formats.base import Source
 from tonesift.networks import model as models
+from tonesift.streaming import automatic
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.command import ANY_TONES
 from tonesift.streaming.tonefilter import ToneFilter
+
+AUTO_SEED = 4000  # recordings of `auto`, on which nothing was chosen
 
 
 def streamed(drawn: list[tracking.Drawn], path: Path) -> list[np.ndarray]:
@@ -48,6 +55,35 @@ def table(names: list[str], draws: int, count: int, path: Path) -> None:
         print(f"{name:24} {statistics.mean(figures):.5f} ± {spread:.5f}", flush=True)
 
 
+def taken(drawn: list[tracking.Drawn]) -> list[tuple[str, np.ndarray | None]]:
+    """Of recordings the pipeline whose network `auto` takes, and its tones (K, N); '' and None for the filters."""
+    found = []
+    for one in drawn:
+        source = Source("a draw", iter([one.samples]))
+        choice = automatic.taken(source, tracking.RATE, automatic.Wanted(one.frequencies), None)
+        tones = None
+        if choice.filter:
+            pushed = np.concatenate([choice.filter.push(one.samples), choice.filter.finish()], axis=1)
+            tones = pushed / choice.filter.count
+        found.append((choice.name, tones))
+    return found
+
+
+def auto(names: list[str], draws: int, count: int) -> None:
+    """Print of each condition how often which network is taken, and R² of `auto` without and with it."""
+    print(f"{'condition':24} taken of {draws * count}; R² after 1 s, mean of {draws} draws, without and with networks")
+    for name in names or tracking.CONDITIONS:
+        figures, pipelines = [], Counter()
+        for draw in range(draws):
+            drawn = tracking.recordings(name, AUTO_SEED + draw, count)
+            filtered, found = tracking.streamed(drawn, "auto"), taken(drawn)
+            both = [plain if own is None else own for plain, (_, own) in zip(filtered, found, strict=True)]
+            figures.append((tracking.r2(drawn, filtered), tracking.r2(drawn, both)))
+            pipelines.update(pipeline for pipeline, _ in found if pipeline)
+        without, within = (statistics.mean(column) for column in zip(*figures, strict=True))
+        print(f"{name:24} {dict(pipelines) or 'none'}: {without:.5f} {within:.5f} {within - without:+.5f}", flush=True)
+
+
 def speed() -> None:
     """Print what a sample costs, pushed a hop at a time and a second at a time; median of nine rounds."""
     print(f"filters corrected by a network, 4 tones, one thread; {machine.describe()}")
@@ -68,7 +104,7 @@ def speed() -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("speed", "table"))
+    parser.add_argument("what", choices=("speed", "table", "auto"))
     parser.add_argument("conditions", nargs="*", help="of the table (default: all)")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--recordings", type=int, default=tracking.RECORDINGS)
@@ -77,7 +113,8 @@ def main() -> None:
     if arguments.what == "speed":
         speed()
     else:
-        table(arguments.conditions, arguments.draws, arguments.recordings, arguments.model)
+        ways = {"table": partial(table, path=arguments.model), "auto": auto}
+        ways[arguments.what](arguments.conditions, arguments.draws, arguments.recordings)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tonesift.errors import InputError
 from tonesift.formats.base import PIPE, Form, Selection, Source, Write, tones_form
 from tonesift.formats.files import created, is_stream, known_output, opened
-from tonesift.streaming import units
+from tonesift.streaming import keeping, units
 from tonesift.streaming.ending import Ending, locked
 from tonesift.streaming.fit import Constancy, Fit, trained
 from tonesift.streaming.gaps import GAPS
@@ -46,20 +46,23 @@ class Chain(NamedTuple):
         Sampling rate of both ends in Hz.
     watch : Fit or Choosing
         What is to be said of the signal.
+    network : str
+        The pipeline whose network method `auto` took, '' if it took none.
     """
 
     filter: "ToneFilter | NamedToneFilter | ResampledFilter"
     tone_filter: "ToneFilter | NamedToneFilter"
     rate: float
     watch: "Fit | Choosing"
+    network: str = ""
 
 
 class Choosing(Constancy):
     """Says which filter a signal of named tones was given; of a stream at once, of a file when it is over."""
 
-    def __init__(self, tone_filter: "NamedToneFilter", live: bool) -> None:
+    def __init__(self, tone_filter: "NamedToneFilter | ToneFilter", live: bool, line: str = "", hint: str = "") -> None:
         super().__init__()
-        self._filter, self._live, self._said = tone_filter, live, ""
+        self._filter, self._live, self._line, self._hint, self._said = tone_filter, live, line, hint, ""
 
     def push(self, samples: NDArray) -> list[str]:
         """Take the next samples (n,), which the filter has had; what is new, a line for each."""
@@ -68,10 +71,11 @@ class Choosing(Constancy):
 
     def finish(self) -> list[str]:
         """What was not said before."""
-        return [*self._news(), *self._filter.notes()]
+        notes = [] if self._line else self._filter.notes()
+        return [*self._news(), *notes, *([self._hint] if self._hint else [])]
 
     def _news(self) -> list[str]:
-        before, self._said = self._said, self._filter.method_line
+        before, self._said = self._said, self._line or self._filter.method_line
         return [self._said] if self._said != before else []
 
 
@@ -96,8 +100,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--method",
         metavar="NAME",
-        help="kalman, wander, extended or fading, with -student, -background or -whitened (default: auto); "
-        f"or hybrid, of --model (default: {ANY_TONES})",
+        help="auto (default): filters, or of a file a network of this repository where that does better by its own "
+        "evaluation; filters: those alone, no network; kalman, wander, extended or fading, with -student, -background "
+        f"or -whitened; or hybrid, of --model (default: {ANY_TONES})",
     )
     add("--clip", metavar="LOW,HIGH", help="the recorder's lowest and highest value (default: found)")
     add = command.add_argument_group("what is written").add_argument
@@ -133,9 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _filter(arguments: argparse.Namespace, chained: Callable[[Source], Chain], source: Source, ending: Ending) -> int:
     notes = Notes(source)
     notes.say()
-    chain = chained(source)
-    tone_filter, watch = chain.tone_filter, chain.watch
-    before, begin = chain.filter.samples, time.perf_counter()
+    begin, chain = time.perf_counter(), chained(source)
+    tone_filter, watch, before = chain.tone_filter, chain.watch, chain.filter.samples
     with ExitStack() as stack:
         sink = _sink(arguments, chain, source, ending, stack)
         try:
@@ -153,7 +157,7 @@ def _filter(arguments: argparse.Namespace, chained: Callable[[Source], Chain], s
             sink.put(np.zeros(0), chain.filter.finish())
         _check_constant(watch, source, arguments)
     if arguments.state and (source.live or not ending.unread):
-        tone_filter.save(arguments.state)
+        keeping.save(tone_filter, arguments.state, chain.network)
     if ending.unread:  # whoever read the tones has had enough
         return 0
     notes.say(watch.finish())
@@ -231,6 +235,7 @@ def _trained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
 
 def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     """A filter of named tones, made ready for a source."""
+    from tonesift.streaming.automatic import Taken, Wanted, taken
     from tonesift.streaming.namedtones import NamedToneFilter
 
     if arguments.model is not None or arguments.method == "hybrid":
@@ -239,14 +244,19 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
         raise InputError("--resample: filters of named tones have no sampling rate of their own: leave it out")
     frequencies = units.frequencies(arguments.tones)
     wanted, limits = _wanted(arguments.tone, len(frequencies)), _limits(arguments.clip)
+    method = "auto" if arguments.method in (None, "filters") else arguments.method
 
     def chained(source: Source) -> Chain:
         rate = _rate(source, _given_rate(arguments), None)
         options = {"tones": wanted, "gaps": arguments.gaps or "predict", "clip": limits}
-        tone_filter = NamedToneFilter(frequencies, rate, arguments.method or "auto", **options)
-        if arguments.state and arguments.state.exists():
-            tone_filter.restore(arguments.state)
-        return Chain(tone_filter, tone_filter, rate, Choosing(tone_filter, source.live))
+        tone_filter = NamedToneFilter(frequencies, rate, method, **options)
+        found = Taken()
+        if arguments.method in (None, "auto"):
+            found = taken(source, rate, Wanted(frequencies, wanted, arguments.gaps, limits), arguments.state)
+        if not found.filter and arguments.state and arguments.state.exists():
+            keeping.restore(tone_filter, arguments.state)
+        own = found.filter or tone_filter
+        return Chain(own, own, rate, Choosing(own, source.live, found.line, found.hint), found.name)
 
     return chained
 
@@ -372,7 +382,7 @@ def _resampled(
 
         return ResampledFilter(tone_filter, rate, arguments.gaps or "refuse")
     if arguments.state and arguments.state.exists():
-        tone_filter.restore(arguments.state)
+        keeping.restore(tone_filter, arguments.state)
     return tone_filter
 
 
@@ -452,6 +462,7 @@ def _sink(
     """The outputs asked for, open until the stack is left."""
     tone_filter = chain.tone_filter
     count = tone_filter.count  # the mixture is the mean of all the model's tones; without a model it is their sum
+    as_heard = arguments.as_heard or arguments.tones is not None
 
     def heard(tones: NDArray) -> NDArray:
         return tones / np.float32(count)
@@ -464,7 +475,7 @@ def _sink(
     make, form = (
         (lambda _, tones: total(tones), single)
         if arguments.sum
-        else (lambda _, tones: heard(tones) if arguments.as_heard else tones, form)
+        else (lambda _, tones: heard(tones) if as_heard else tones, form)
     )
     outputs = [(make, _writer(arguments.output, form, ending, stack))]
     if arguments.residual:
