@@ -232,6 +232,24 @@ def test_the_conditions_of_results_are_those_of_the_committed_table():
     assert ("behind a filter of named tones under every one of\nthe conditions" in text) == (not ahead), ahead
 
 
+def test_what_is_told_of_tones_that_switch_is_what_was_measured():
+    """Of the committed network, of filters on the same recordings, and of five training seeds."""
+    text = (ROOT / "docs" / "hybrid.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "switching" / "metrics" / "judge.json").read_text(encoding="utf-8"))["switching"]
+    for row, name in (
+        ("the committed one, seed 1", "r2"),
+        ("`--method fading`", "fading_r2"),
+        ("`--method auto`", "auto_r2"),
+    ):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+        assert f"| {found[name]:.3f} |" in line
+    seeds = [
+        float(row["switching/metrics/judge.json:switching.r2"]) for row in table("studies/switching-seeds/trials.csv")
+    ]
+    assert len(seeds) == 5
+    assert f"| **{sum(seeds) / 5:.3f} ({min(seeds):.3f})** |" in text
+
+
 def test_the_readmes_figures_are_those_of_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     full = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
