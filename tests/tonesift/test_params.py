@@ -146,6 +146,11 @@ MISTAKES = [
         "model.recurrent_dropout: got 0.2, but family tcn has no such option: set it to 0.0",
     ),
     (
+        {"model": {"family": "transformer", "memory": 90}},
+        "model.memory: got 90, but family transformer has no such option: set it to null",
+    ),
+    ({"model": {"memory": 1}}, "model.memory: got 1, but input should be greater than or equal to 2"),
+    (
         {"model": {"family": "tcn", "bidirectional": True}},
         "model.bidirectional: got True, but family tcn has no such option: set it to false",
     ),
