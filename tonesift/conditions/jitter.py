@@ -17,9 +17,9 @@ from tonesift.estimators.limits import stratified_offsets, weighted_variances, w
 
 BINS = 2048  # of the mixture's values, between the largest there can be
 PHASES, LEVELS = 512, 64  # parts of the ranges of phase and amplitude, of which a tone's histogram is made
-BLOCK = 50  # segments simulated side by side, an even number: bounds memory
+BLOCK = 100  # segments simulated side by side: bounds memory
 PRUNE_EVERY = 4  # samples between two attempts to drop places that have become unlikely
-SMALLEST = 1e-300  # probability beside which a bin has none
+SMALLEST = 1e-14  # probability below which the Fourier transform has rounding errors only
 
 
 class Jitter(NamedTuple):
@@ -72,7 +72,7 @@ class Jitter(NamedTuple):
 
 
 def log_probabilities(jitter: Jitter) -> Array:
-    """Logarithm of the probability that the mixture falls into each bin, at each place: shape (P, BINS).
+    """Logarithm of the probability that the mixture falls into each bin, at each place: shape (BINS, P).
 
     Notes
     -----
@@ -88,7 +88,7 @@ def log_probabilities(jitter: Jitter) -> Array:
         found *= np.fft.rfft(counted, axis=1)[which]
     probabilities = np.fft.irfft(found, axis=1)  # of a sum: it begins at the middle of the bins, going round
     around = np.roll(probabilities, BINS // 2, axis=1)[:, :BINS]
-    return np.log(np.maximum(around, SMALLEST))
+    return np.log(np.maximum(around, SMALLEST)).T.copy()
 
 
 def _histogram(jitter: Jitter, amplitude: float, turn: float) -> Array:
@@ -135,16 +135,15 @@ def _simulated_variances(
     jitter: Jitter, table: Array, begins: Counts, counts: Counts, generator: np.random.Generator
 ) -> Iterator[tuple[int, Array]]:
     """Simulate one segment for each place it begins at; yield samples and their posterior variances (K, D)."""
-    tones, period = jitter.tones, len(table)
+    tones, period = jitter.tones, table.shape[1]
     read = (begins[:, None] + np.arange(counts.max())) % period
     bins = jitter.bins(jitter.mixtures(read, generator))
     candidates = np.tile(np.arange(period), (len(begins), 1))
     log_ratio, known = np.zeros(candidates.shape), 0
     for sample, count in enumerate(counts):
         for at in range(known, count):
-            told = table[:, bins[:, at]]  # (P, D)
-            log_ratio += np.take_along_axis(told.T, (candidates + at) % period, axis=1)
-            log_ratio -= told[read[:, at], np.arange(len(begins))][:, None]
+            log_ratio += table[bins[:, at, None], (candidates + at) % period]
+            log_ratio -= table[bins[:, at], read[:, at]][:, None]
             if at % PRUNE_EVERY == PRUNE_EVERY - 1:
                 candidates, log_ratio = without_unlikely(candidates, log_ratio)
         if candidates.shape[1] == 1:

@@ -7,6 +7,8 @@ from tonesift.evaluation.comparison import Row
 from tonesift.evaluation.run import Result
 from tonesift.metrics import rounded
 
+NOTHING = 1e-9  # R² that is rounding errors alone: nothing to learn
+
 
 def summary(result: Result, best_filter: float | None) -> dict[str, dict[str, float]]:
     """The few figures that experiments are compared by (`test.r2`, `limit.share`, ...): what `metrics.json` holds.
@@ -19,6 +21,7 @@ def summary(result: Result, best_filter: float | None) -> dict[str, dict[str, fl
     content = {"test": test}
     for row in result.own[1:]:  # the limit, or a bound, or none
         best = comparison.figures(row, result.task)["r2"]
+        best = 0.0 if abs(best) < NOTHING else best
         content[row.name] = {"r2": best} | ({"share": rounded(test["r2"] / best)} if best > 0 else {})
     content |= result.settled
     if result.members:

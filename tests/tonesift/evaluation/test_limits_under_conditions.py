@@ -117,7 +117,7 @@ def test_of_known_waveforms_damage_leaves_the_limit_of_white_noise_as_a_bound(da
     "conditions",
     [
         {"drift": 0.01},
-        {"jitter_phase": 10.0},
+        {"jitter_phase": 10.0, "gap_share": 0.1},
         {"burst_share": 0.5, "burst_factor": 0.5},
         {"wander": 0.1, "clip": [1, 1]},
     ],
