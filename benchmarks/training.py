@@ -35,7 +35,7 @@ from tonesift.networks.model import Model, Network
 
 FREQUENCIES, PHASES, NOISE_STD, SAMPLES = (1.0, 3.0, 5.0, 7.0), (0.0, 45.0, 90.0, 135.0), 0.1, 10_000
 LENGTH, BATCH, SHARDS, VAL_SHARE = 50, 64, 2, 0.1
-RECURRENT = {"family": "lstm", "layer_norm": False, "bidirectional": False, "recurrent_dropout": 0.0}
+RECURRENT = {"family": "lstm", "layer_norm": False, "bidirectional": False, "recurrent_dropout": 0.0, "memory": None}
 BASELINE = RECURRENT | {"hidden_size": 128, "num_layers": 2, "dropout": 0.2, "conditioning": "selector", "hop": 1}
 BEST = RECURRENT | {
     "num_layers": 3,

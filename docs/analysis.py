@@ -615,7 +615,7 @@ axes[0].legend(frameon=False)
 #   [0.9997](../metrics/evaluate/comparison.csv#r2_settled&name=kalman), the network
 #   [0.9986](../metrics/evaluate/comparison.csv#r2_settled&name=network). It was told the frequencies, the noise and the
 #   prior, and the noise is white. Where these fail, other filters and networks are worth their price:
-#   [conditions](conditions.md), [filters of named tones](filters.md).
+#   [conditions](conditions.md), [noise that leaves nothing to learn](course.md), [filters of named tones](filters.md).
 # - **What this does not show.** One synthetic family of signals, one noise, one recording to test on; the intervals above
 #   are those of its noise, not of other waveforms.
 #

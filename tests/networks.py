@@ -24,6 +24,7 @@ SMALL = {
     "layer_norm": False,
     "bidirectional": False,
     "recurrent_dropout": 0.0,
+    "memory": None,
     "model_dim": 8,
     "num_heads": 2,
     "ff_dim": 12,

@@ -32,11 +32,15 @@ COMMON = ("num_layers", "dropout")  # options of every family
 RECURRENT = ("bidirectional", "recurrent_dropout")
 
 FAMILIES = {
-    "lstm": Family("LSTM", ("hidden_size", "layer_norm", *RECURRENT)),
-    "gru": Family("GRU", ("hidden_size", "layer_norm", *RECURRENT)),
+    "lstm": Family("LSTM", ("hidden_size", "layer_norm", "memory", *RECURRENT)),
+    "gru": Family("GRU", ("hidden_size", "layer_norm", "memory", *RECURRENT)),
     "transformer": Family(
-        "Transformer", ("model_dim", "num_heads", "ff_dim", "positions", "context"), ("layer_norm", *RECURRENT)
+        "Transformer",
+        ("model_dim", "num_heads", "ff_dim", "positions", "context"),
+        ("layer_norm", "memory", *RECURRENT),
     ),
-    "tcn": Family("TCN", ("hidden_size", "kernel_size", "layer_norm"), RECURRENT),
-    "hybrid": Family("Hybrid", ("hidden_size", "layer_norm", "recurrent_dropout"), ("bidirectional",), front=True),
+    "tcn": Family("TCN", ("hidden_size", "kernel_size", "layer_norm"), ("memory", *RECURRENT)),
+    "hybrid": Family(
+        "Hybrid", ("hidden_size", "layer_norm", "recurrent_dropout"), ("bidirectional", "memory"), front=True
+    ),
 }

@@ -138,6 +138,7 @@ DAMAGE = (
     *("outlier_share", "clip", "gap_share"),
 )  # what the mixture suffers and the tones do not
 SWITCHES = (*MOVING, *DRAWN, *DAMAGE)
+OFF = {"recurrent_dropout": "0.0", "memory": "null"}  # what turns an option of a network off that is no switch
 DRIFTS = 6  # standard deviations that a frequency is reckoned to drift at most
 
 
@@ -197,6 +198,11 @@ class Model(Section):
     layer_norm: bool = _field("normalise what each layer gives (lstm, gru, tcn); the transformer always does")
     bidirectional: bool = _field("read each window from behind as well (lstm, gru): no longer causal")
     recurrent_dropout: Share = _field("share of the weights between hidden values dropped (lstm, gru)", (0, 0.5))
+    memory: Annotated[int, Field(ge=2, le=10**6)] | None = _field(
+        "longest time in steps that units begin with (lstm, gru); null: about half is forgotten in a step",
+        (20, 1000),
+        default=None,
+    )
     model_dim: Size = _field("values in each step (transformer), a multiple of num_heads", (256, 1024))
     num_heads: Size = _field("heads of attention (transformer)", (4, 16))
     ff_dim: Size = _field("units between the layers of a block (transformer)", (1024, 4096))
@@ -459,7 +465,7 @@ def _model_conflicts(model: Model) -> list[str]:
     family = FAMILIES[model.family]
     found = [
         f"model.{name}: got {getattr(model, name)}, but family {model.family} has no such option: set it to "
-        f"{'0.0' if name == 'recurrent_dropout' else 'false'}"
+        f"{OFF.get(name, 'false')}"
         for name in family.refuses
         if getattr(model, name)
     ]

@@ -169,7 +169,7 @@ def fixed_mse(
     if draws < 2 or draws % 2:
         raise ValueError(f"draws must be an even number above 0, but got draws={draws}: the error compares pairs.")
     offsets = track.shape[1] - len(counts) + 1
-    truths = _stratified_offsets(offsets, draws, generator)
+    truths = stratified_offsets(offsets, draws, generator)
     total, total_squares = np.zeros((2, len(track), len(counts)))
     for block in _paired_blocks(truths, width=max(offsets, len(counts) // NOISE_SHARE)):
         for sample, variance in _simulated_variances(track, std, counts, block, generator):
@@ -252,7 +252,7 @@ def _unrolled(tones: npt.ArrayLike, samples: int, periodic: bool) -> Array:
     return checked
 
 
-def _stratified_offsets(offsets: int, draws: int, generator: np.random.Generator) -> Counts:
+def stratified_offsets(offsets: int, draws: int, generator: np.random.Generator) -> Counts:
     """Offsets (D,), one uniformly from each of D equal parts of the range, in rising order."""
     places = (np.arange(draws) + generator.random(draws)) / draws
     return np.minimum((places * offsets).astype(np.int64), offsets - 1)
@@ -284,14 +284,14 @@ def _simulated_variances(
         for sample in range(known, count):
             log_ratio -= precision * _excess(mixture, noise[:, sample], candidates + sample, truths + sample)
             if sample % PRUNE_EVERY == PRUNE_EVERY - 1:
-                candidates, log_ratio = _without_unlikely(candidates, log_ratio)
+                candidates, log_ratio = without_unlikely(candidates, log_ratio)
         if candidates.shape[1] == 1:
             return  # every draw's offset is known, so all later variances are 0
         known = count
         weights = np.exp(log_ratio)
         weights /= weights.sum(axis=1, keepdims=True)
         for sample in np.flatnonzero(seen == count):
-            yield sample, _weighted_variances(track, weights, candidates + sample)
+            yield sample, weighted_variances(track, weights, candidates + sample)
 
 
 def _excess(mixture: Array, noise: Array, candidates: Counts, truths: Counts) -> Array:
@@ -301,7 +301,7 @@ def _excess(mixture: Array, noise: Array, candidates: Counts, truths: Counts) ->
     return residual**2 - noise[:, None] ** 2
 
 
-def _without_unlikely(candidates: Counts, log_ratio: Array) -> tuple[Counts, Array]:
+def without_unlikely(candidates: Counts, log_ratio: Array) -> tuple[Counts, Array]:
     """Keep each draw's likeliest candidates, as many as the draw with the most likely ones needs."""
     width = int((log_ratio > PRUNE_LOG_RATIO).sum(axis=1).max())
     if width > 0.9 * candidates.shape[1]:
@@ -310,7 +310,7 @@ def _without_unlikely(candidates: Counts, log_ratio: Array) -> tuple[Counts, Arr
     return np.take_along_axis(candidates, kept, axis=1), np.take_along_axis(log_ratio, kept, axis=1)
 
 
-def _weighted_variances(track: Array, weights: Array, places: Counts) -> Array:
+def weighted_variances(track: Array, weights: Array, places: Counts) -> Array:
     """Variances (K, D) of the tones at candidate places (D, C) of the track under weights (D, C)."""
     variances = np.empty((len(track), len(weights)))
     for tone, row in enumerate(track):

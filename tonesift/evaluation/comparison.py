@@ -30,7 +30,9 @@ LIMIT_NUMBERS = 2_000_000  # simulated segments times candidate offsets: about a
 LIMIT_SAMPLES, LIMIT_SEGMENTS, STATIONARY_NUMBERS, WHITENED_NUMBERS = 150_000, 500, 2e8, 3e9
 WHITENED_SAMPLES = 1000  # beyond, coloured noise beside noise of changing level is told too: to whiten it takes minutes
 CHANGING = ("tail_scale", "burst_share", "outlier_share", "gap_share")  # conditions that make the noise's level change
+NOTHING = 1e-12  # R^2 below which there is none
 LIMITS = ("limit", "bound")  # names of rows that are no estimators
+JITTER, JITTER_DRAWS = {"jitter_amplitude", "jitter_phase"}, 60  # segments simulated: some seconds
 ANY_PHASE = 180.0  # degrees of jitter: a sample is then as likely whatever the tones' phases, and tells nothing of them
 
 
@@ -197,12 +199,33 @@ def limit_rows(task: Task, segments: Segments, context: str, hop: int = 1) -> li
             if beyond:
                 name, label = "bound", f"bound: an oracle that is told {', '.join(beyond)}"
             return [Row(name, label, context, True, knows, mse, hop, drawn=True)]
+    elif task.periodic and {*conditions.on} <= JITTER and conditions.on:
+        return [Row(name, label, context, True, f"{knows}, jitter", jitter_limit(task, seen), hop, drawn=True)]
     elif not only_worse(conditions):
         return []
     elif conditions.on:
         name, label = "bound", "bound: the best possible in white noise alone"
     over = "" if task.tones is None or task.periodic else ", over this recording's offsets"
     return [Row(name, label + over, context, True, knows, limit(task, seen), hop, drawn=True)]
+
+
+def jitter_limit(task: Task, seen: NDArray[np.int64], draws: int = JITTER_DRAWS) -> NDArray[np.float64]:
+    """Mean squared error (K, T) of the posterior mean of known waveforms under jitter, told how much of it there is.
+
+    Simulated with random numbers of its own.
+    """
+    from tonesift.conditions import jitter
+
+    facts, conditions = task.facts, task.conditions
+    places = np.arange(task.tones.shape[1]) / facts.sampling_rate
+    known = jitter.Jitter(
+        turns=np.outer(facts.frequencies, places) + facts.phases[0][:, None] / 360.0,
+        amplitudes=facts.amplitudes[0],
+        amplitude=conditions.jitter_amplitude,
+        phase=conditions.jitter_phase,
+        noise_std=facts.noise_std,
+    )
+    return jitter.jittered_mse(known, seen, draws=draws, generator=np.random.default_rng(0))
 
 
 def only_worse(conditions: params.Conditions) -> bool:
@@ -212,7 +235,7 @@ def only_worse(conditions: params.Conditions) -> bool:
     that change the tones, and jitter, which changes each before they are mixed, are others, and so are bursts of less
     noise.
     """
-    happens = {*params.DAMAGE} - {"jitter_amplitude", "jitter_phase"}
+    happens = {*params.DAMAGE} - JITTER
     return {*conditions.on} <= happens and not (conditions.burst_share and conditions.burst_factor < 1)
 
 
@@ -244,12 +267,18 @@ def _segments(conditions: params.Conditions, length: int, told_coloured: bool) -
 def figures(row: Row, task: Task) -> dict[str, Any]:
     """R^2 and MSE over all tones, R^2 after the first second (nothing where there is no later), then each tone's."""
     power, later = task.power, row.mse[:, round(task.facts.sampling_rate) :]
-    values = {"r2": float(limits.r2(row.mse, power)), "mse": float(row.mse.mean())}
-    values["r2_settled"] = float(limits.r2(later, power)) if later.size else None
-    each = zip(limits.r2(row.mse, power, axis=1), row.mse.mean(axis=1), strict=True)
+    values = {"r2": float(_r2(row.mse, power)), "mse": float(row.mse.mean())}
+    values["r2_settled"] = float(_r2(later, power)) if later.size else None
+    each = zip(_r2(row.mse, power, axis=1), row.mse.mean(axis=1), strict=True)
     for number, (r2, mse) in enumerate(each, start=1):
         values |= {f"r2_tone_{number}": float(r2), f"mse_tone_{number}": float(mse)}
     return cells(values)
+
+
+def _r2(mse: NDArray[np.float64], power: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+    """R^2; where it is rounding errors alone it is 0, and there is nothing to learn."""
+    found = limits.r2(mse, power, axis)
+    return np.where(np.abs(found) < NOTHING, 0.0, found)
 
 
 def table(rows: list[Row], task: Task) -> list[dict[str, Any]]:

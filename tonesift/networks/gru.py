@@ -24,6 +24,7 @@ class Body(Recurrent):
     layer = nn.GRU
     kernel = staticmethod(torch.gru)
     memories: ClassVar[int] = 1
+    remembering: ClassVar[dict[int, int]] = {1: 1}  # the gate that keeps
 
     def stepper(self, rows: int) -> "GRUStepper":
         """See `base.Body`."""

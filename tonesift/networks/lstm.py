@@ -24,6 +24,7 @@ class Body(Recurrent):
     layer = nn.LSTM
     kernel = staticmethod(torch.lstm)
     memories: ClassVar[int] = 2
+    remembering: ClassVar[dict[int, int]] = {0: -1, 1: 1}  # the input and the forget gate
 
     def stepper(self, rows: int) -> "LSTMStepper":
         """See `base.Body`."""

@@ -7,6 +7,7 @@ kernels in use; dropping hidden values step by step would not.
 References
 ----------
 .. [1] S. Merity, N. S. Keskar and R. Socher, "Regularizing and Optimizing LSTM Language Models", 2017 (DropConnect).
+.. [2] C. Tallec and Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018 (chrono initialisation).
 """
 
 from collections.abc import Callable
@@ -38,11 +39,14 @@ class Recurrent(Body):
         Normalise each layer's outputs over its units.
     recurrent_dropout : float
         Share of the weights between hidden values dropped in training.
+    memory : int, optional
+        Units begin with times of memory from 1 to `memory` - 1 steps. Without it they forget about half in a step.
     """
 
     layer: ClassVar[Callable[..., nn.RNNBase]]
     kernel: ClassVar[Callable[..., tuple[Tensor, ...]]]  # PyTorch's function behind `layer`
     memories: ClassVar[int]  # tensors that a layer remembers
+    remembering: ClassVar[dict[int, int]]  # gates that decide how long, by number: 1 keeps when open, -1 overwrites
 
     def __init__(
         self,
@@ -53,8 +57,10 @@ class Recurrent(Body):
         bidirectional: bool = False,
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
+        memory: int | None = None,
     ) -> None:
         super().__init__()
+        self.memory = memory
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         self.hidden_size, self.bidirectional, self.causal = hidden_size, bidirectional, not bidirectional
         self.width = hidden_size * (2 if bidirectional else 1)
@@ -64,8 +70,28 @@ class Recurrent(Body):
         self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in self.layers) if layer_norm else None
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw every weight and bias from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), PyTorch's own choice."""
+        """Draw every weight and bias from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), PyTorch's own choice.
+
+        With `memory`, the biases of gates that decide how long a unit remembers are then set for that [2]_.
+        """
         draw_uniform(list(self.layers.parameters()), self.hidden_size**-0.5, generator)
+        if self.memory is None:
+            return
+        for layer in self.layers:
+            for end in ("", "_reverse")[: 1 + self.bidirectional]:
+                self._remember(layer, end, generator)
+
+    def _remember(self, layer: nn.RNNBase, end: str, generator: torch.Generator) -> None:
+        """Set the biases of a layer's gates, each the sum of two, so that what it remembers decays over t steps.
+
+        t is drawn from U(1, memory - 1) for each unit; a gate of bias log t keeps t / (t + 1), one of -log t the rest.
+        """
+        entering, own = (getattr(layer, f"{name}{end}") for name in PARTS[2:])
+        times = torch.empty(self.hidden_size, device=entering.device).uniform_(1, self.memory - 1, generator=generator)
+        with torch.no_grad():
+            for gate, sign in self.remembering.items():
+                part = slice(gate * self.hidden_size, (gate + 1) * self.hidden_size)
+                entering[part], own[part] = sign * times.log(), 0.0
 
     def layers_in_order(self) -> list[nn.Module]:
         """Each layer with its normalisation."""

@@ -105,6 +105,8 @@ def _shape(network: params.Model) -> str:
         parts.append("layer normalisation behind each")
     if network.recurrent_dropout:
         parts.append(f"recurrent dropout {network.recurrent_dropout:g}")
+    if network.memory:
+        parts.append(f"memories of up to {network.memory} steps to begin with")
     return ", ".join(parts)
 
 

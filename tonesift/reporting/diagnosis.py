@@ -251,7 +251,9 @@ def _explain_limit(run: _Run) -> list[str]:
     return [
         f"The best possible R² {context} is {run.limit:.3f}; the network has {test:.3f} on test{share}. No other "
         "network or training can do noticeably better.",
-        "What is missing is the beginning of each stream, where little has been read yet."
+        "The mixtures hold nothing of the tones: no training finds what is not there. Less of the noise would help."
+        if run.limit <= NOTHING
+        else "What is missing is the beginning of each stream, where little has been read yet."
         if run.stateful
         else "Only more to look at can help: a longer sequence raises the limit itself, and so does carrying "
         "the state on.",

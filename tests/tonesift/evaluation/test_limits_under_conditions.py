@@ -117,7 +117,7 @@ def test_of_known_waveforms_damage_leaves_the_limit_of_white_noise_as_a_bound(da
     "conditions",
     [
         {"drift": 0.01},
-        {"jitter_phase": 10.0},
+        {"jitter_phase": 10.0, "gap_share": 0.1},
         {"burst_share": 0.5, "burst_factor": 0.5},
         {"wander": 0.1, "clip": [1, 1]},
     ],
@@ -158,3 +158,12 @@ def test_rivals_are_told_what_was_measured():
         mixtures, 100.0, facts.frequencies, noise_std=task.noise_std, second_moment=task.second_moment
     )
     np.testing.assert_array_equal(rivals.all_rivals(task)["kalman"].estimate(mixtures), expected)
+
+
+def test_where_there_is_nothing_to_learn_the_best_r2_is_nothing_and_no_rounding_error():
+    """Words and shares hang on it: a limit of -2e-16 has no share, and was no 0 either."""
+    task = replace(fixed(jitter_phase=180.0), measured=comparison.Measured(np.full(4, 0.5000001), 0.3))
+    (row,) = comparison.limit_rows(task, segments((0, 0), samples=9001), "all")
+    assert float(limits.r2(row.mse, task.power)) != 0
+    found = comparison.figures(row, task)
+    assert [value for name, value in found.items() if name.startswith("r2")] == [0.0] * 6

@@ -22,7 +22,12 @@ from tonesift.networks.model import Ensemble
 from tonesift.streaming.tonefilter import LARGEST, ToneFilter
 
 CPU, TONES, WINDOW = torch.device("cpu"), 3, 60
-TURNED = {"layer_norm": True, "recurrent_dropout": 0.3, "positions": "learned"}  # options off or otherwise in SMALL
+TURNED = {
+    "layer_norm": True,
+    "recurrent_dropout": 0.3,
+    "positions": "learned",
+    "memory": 50,
+}  # options off or otherwise in SMALL
 
 
 def variants(family):
@@ -292,6 +297,39 @@ def test_initial_weights_come_from_the_generator_alone(case):
     assert torch.equal(one, same)
     assert (one != other).float().mean() > 0.5  # biases may be 0, normalisations begin the same
     assert one.isfinite().all()
+
+
+@pytest.mark.parametrize("end", ["", "_reverse"])
+@pytest.mark.parametrize("family", ["lstm", "gru"])
+def test_gates_begin_with_memories_as_long_as_asked_for(family, end):
+    changes = {"family": family, "hidden_size": 400, "bidirectional": end == "_reverse"}
+    plain, remembering = network(TONES, **changes), network(TONES, **changes, memory=1000)
+    for model in (plain, remembering):
+        model.initialise(torch.Generator().manual_seed(3))
+    gates = "rzn" if family == "gru" else "ifgo"  # in PyTorch's order
+    for before, layer in zip(plain.body.layers, remembering.body.layers, strict=True):
+        summed, unset = (
+            dict(
+                zip(
+                    gates,
+                    (getattr(each, f"bias_ih_l0{end}") + getattr(each, f"bias_hh_l0{end}")).chunk(len(gates)),
+                    strict=True,
+                )
+            )
+            for each in (layer, before)
+        )
+        times = summed["z" if family == "gru" else "f"].detach().exp()  # with sigmoid(b) = t / (t + 1)
+        assert times.min() >= 1
+        assert times.max() <= 999.01
+        assert times.mean() == pytest.approx(500, abs=4 * 998 / (12 * 400) ** 0.5)  # U(1, 999)
+        assert times.std() == pytest.approx(998 / 12**0.5, rel=0.1)
+        if family == "lstm":
+            assert torch.equal(summed["i"], -summed["f"])
+        assert {gate for gate in gates if not torch.equal(summed[gate], unset[gate])} == set(
+            "z" if family == "gru" else "if"
+        )
+        for name in ("weight_ih", "weight_hh"):
+            assert torch.equal(getattr(layer, f"{name}_l0{end}"), getattr(before, f"{name}_l0{end}"))
 
 
 def test_saved_and_loaded_it_gives_the_same_and_the_same_file(model, case, tmp_path):

@@ -129,6 +129,10 @@ def test_one_tone_is_named_alone():
         ({}, "an LSTM that pulls tones"),
         ({"family": "gru", "layer_norm": True}, "2 GRU layers of 8 units, layer normalisation behind each, dropout"),
         ({"family": "lstm", "recurrent_dropout": 0.3}, "2 LSTM layers of 8 units, recurrent dropout 0.3, dropout"),
+        (
+            {"family": "lstm", "memory": 90},
+            "2 LSTM layers of 8 units, memories of up to 90 steps to begin with, dropout",
+        ),
         ({"bidirectional": True}, "in each of two directions"),
         ({"bidirectional": True}, "each window both ways, so it is not causal, with a latency of 50 samples (50 ms)"),
         ({"family": "transformer"}, "a Transformer that pulls tones"),

@@ -178,6 +178,13 @@ def test_where_hardly_anything_is_possible_nothing_is_at_the_limit_too():
     assert judge([0.5] * 30, [0.5] * 30, -0.001, limit=0.002).verdict == "at the limit"
 
 
+def test_where_nothing_is_possible_it_is_the_mixture_that_is_told_of():
+    found = judge([0.5] * 30, [0.5] * 30, -0.001, limit=0.0, params=changed(**CARRIED))
+    assert (found.verdict, found.commands) == ("at the limit", ())
+    assert "The mixtures hold nothing of the tones" in found.sentences[1]
+    assert not any("beginning of each stream" in sentence for sentence in found.sentences)
+
+
 @pytest.mark.parametrize(
     "limits", [{"prepare": {"sequence_length": 200}}, {"data": {"duration": 0.9}}, {"model": {"hop": 20}}]
 )
