@@ -59,8 +59,8 @@ def draw(ecg: Array, beside: dict[str, Array]) -> "Figure":
     panels = [
         ("ECG with mains hum (mV)", ecg + beside["recorded"], MIXTURE),
         (f"the hum in it (µV): {found['recorded'][0]:.0f} µV", 1000 * beside["recorded"], MIXTURE),
-        (f"what notch filters leave wrong (µV): {_told(found['notch'])}", 1000 * beside["notch"], OUTPUT),
-        (f"what the network leaves wrong (µV): {_told(found['cleaned'])}", 1000 * beside["cleaned"], TARGET),
+        (f"left behind notch filters (µV): {_told(found['notch'])}", 1000 * beside["notch"], OUTPUT),
+        (f"left by the network (µV): {_told(found['cleaned'])}", 1000 * beside["cleaned"], TARGET),
     ]
     figure = Figure(figsize=(9, 6), dpi=80, layout="constrained")
     axes = figure.subplots(4, 1, sharex=True)

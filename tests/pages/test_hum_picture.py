@@ -1,5 +1,7 @@
 """The picture of docs/hum.md: its command cleans its recording, and the figures in it are what they say."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -29,3 +31,13 @@ def test_the_page_shows_its_picture_and_its_figures_are_those_of_its_command(tmp
         assert f"{whole:.1f} µV, at QRS complexes {at_qrs:.1f} µV" in text, name
     assert "](hum.png)" in text
     assert (ROOT / "docs" / "hum.png").stat().st_size < 150_000
+
+
+def test_the_table_of_the_page_is_that_of_the_committed_figures():
+    found = json.loads((ROOT / "hum" / "metrics" / "judge.json").read_text(encoding="utf-8"))["ecg"]
+    text = PAGE.read_text(encoding="utf-8")
+    for label, name, prefix in (("notch", "notch", "notch_"), ("auto", "auto", "auto_"), ("network", "streamed", "")):
+        figures = [found[f"{prefix}{what}_uv"] for what in ("median", "qrs", "between", "distortion")]
+        cells = [*(f"{value:.1f}" for value in figures), f"{found[f'{name}_hum_r2']:.4f}"]
+        (row,) = [line for line in text.splitlines() if line.startswith("| ") and label in line.split("|")[1]]
+        assert [cell.strip(" *") for cell in row.strip("|").split("|")][1:] == cells, label

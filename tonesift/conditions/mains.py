@@ -6,8 +6,8 @@
     mixture(n) = 1/K sum_k tone_k(n) + gain background(start + speed n)
 
 Training recordings take their stretches from the first two thirds of the background, played faster or slower, louder or
-quieter, and upside down; those to test on take them from the rest, as they are. Sums and products only, as everywhere
-in this package: the same bits on every processor.
+quieter, and upside down, and a tenth of them have no hum; those to test on take them from the rest, as they are. Sums
+and products only, as everywhere in this package: the same bits on every processor.
 """
 
 import math
@@ -31,6 +31,7 @@ OFFSET, DRIFT, DRIFT_TIME = 0.003, 0.002, 2.0  # relative standard deviations, s
 SWING, SWING_TIME = 0.1, 1.0  # relative standard deviation, s
 SPEED, GAIN = (0.85, 1.2), (0.6, 1.5)  # of the background in training
 ZERO, PER_MILLIVOLT = 1024, 200  # of an archive's values
+SILENT = 0.1  # share of the training recordings without hum: there nothing is to be taken out
 AROUND = 2  # samples beside a stretch that interpolation reads
 
 
@@ -59,7 +60,7 @@ def draw_set(data: params.Data, testing: bool, name: str) -> tuple[Facts, Iterat
     sound = _archived(name, longest) or background.read(name, data.sampling_rate, longest)
     count, seed = recordings.count_and_seed(data, testing)
     drawn = [_draw(seed, testing, sound, data.samples, index, count) for index in range(count)]
-    facts = _facts(data, count, seed, sound, drawn)
+    facts = _facts(data, count, seed, sound, drawn, 0.0 if testing else SILENT)
     return facts, (_made(facts, data.samples, index, stretch, sound) for index, stretch in enumerate(drawn))
 
 
@@ -76,13 +77,14 @@ def _archived(name: str, longest: int) -> Background | None:
     return found
 
 
-def _facts(data: params.Data, count: int, seed: int, sound: Background, drawn: list[Stretch]) -> Facts:
+def _facts(data: params.Data, count: int, seed: int, sound: Background, drawn: list[Stretch], silent: float) -> Facts:
     tones, (low, high) = len(data.frequencies), data.amplitude_range
     shares = np.array([SHARES[min(tone, len(SHARES) - 1)] for tone in range(tones)])
     generators = [
         [signals.random_generator(seed, what, index) for index in range(count)] for what in ("amplitudes", "phases")
     ]
-    loudness = np.array([processes.log_uniform(generator, low, high) for generator in generators[0]])
+    loudness = [processes.log_uniform(generator, low, high) for generator in generators[0]]
+    loudness *= np.array([generator.random() >= silent for generator in generators[0]])
     square = (high**2 - low**2) / (2 * math.log(high / low)) if high > low else low**2
     return Facts(
         sampling_rate=data.sampling_rate,

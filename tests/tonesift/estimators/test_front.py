@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.front import KINDS, NOISE_STD, Front
+from tonesift.estimators.tracking.front import (
+    BACKGROUND_STD,
+    IN_BACKGROUND,
+    INNOVATION_STD,
+    KINDS,
+    NOISE_STD,
+    SLOW,
+    Front,
+)
 from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracker
-from tonesift.frame import FEATURES, FILTERS, FRAME, OWN, PHASOR
+from tonesift.frame import DIRECTION, FEATURES, FILTERS, FRAME, OWN, PHASOR, SAMPLES, wide
 
 RATE, TONES, HOP = 1000.0, (3.0, 20.0, 47.0), 10
 
@@ -125,3 +133,41 @@ def test_a_filter_that_diverges_stays_near_the_first_one():
 def test_a_step_that_is_not_whole_is_refused():
     with pytest.raises(InputError, match=r"samples: got shape \(15,\), but they are a whole number of steps of 10"):
         Front(TONES, RATE, HOP).push(np.zeros(15))
+
+
+WHITENING = (1.2, -0.5, 0.1)
+
+
+def test_in_a_background_filters_are_told_of_it_and_wide_frames_say_what_frequencies_they_follow():
+    """Beside trackers of the same settings: offsets, the turn of the first one, directions and samples."""
+    samples = recording()
+    frames = Front(TONES, RATE, HOP, whitening=WHITENING, widely=True).push(samples)
+    assert frames.shape == (150, 3, wide(HOP))
+    settings = [
+        *(Settings(1.0, INNOVATION_STD, whitening=WHITENING, **kind) for kind in IN_BACKGROUND[:-1]),
+        Settings(1.0, BACKGROUND_STD, background=SLOW, **IN_BACKGROUND[-1]),
+    ]
+    for number, one in enumerate(settings):
+        tracker, offsets, phasors = Tracker(TONES, RATE, one), [], []
+        for step in samples.reshape(-1, HOP):
+            tracker.push(step)
+            sine, cosine, offset = tracker.state()["state"][: 3 * len(TONES)].reshape(-1, 3).T
+            offsets.append(offset)
+            phasors.append(cosine + 1j * sine)
+        offsets, phasors = np.array(offsets), np.array(phasors)
+        np.testing.assert_allclose(frames[..., FRAME + number], bounded(100 * offsets), atol=1e-5)
+        if number == 0:
+            nominal = 2 * np.pi * np.array(TONES) / RATE
+            np.testing.assert_allclose(frames[..., 0], nominal * (1 + offsets), rtol=1e-5)
+            towards = frames[..., DIRECTION] + 1j * frames[..., DIRECTION + 1]
+            np.testing.assert_allclose(towards, phasors / (np.abs(phasors) + 0.1), atol=1e-5)
+    given, known = frames[:, 1, SAMPLES:].ravel(), np.nan_to_num(samples)
+    np.testing.assert_allclose(given, 0.5 * np.sign(known) * np.log2(1 + 2 * np.abs(known)), atol=0.05)
+    assert np.array_equal(frames[:, 0, SAMPLES:], frames[:, 2, SAMPLES:])
+
+
+def test_wide_frames_in_pieces_are_the_whole_to_the_bit():
+    samples, kind = recording(), {"whitening": WHITENING, "widely": True}
+    front = Front(TONES, RATE, HOP, **kind)
+    pieces = [front.push(piece) for piece in np.split(samples, [10, 500, 740])]
+    assert np.array_equal(np.concatenate(pieces), Front(TONES, RATE, HOP, **kind).push(samples))
