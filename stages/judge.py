@@ -9,6 +9,7 @@ recordings, told the frequencies and nothing else: with such a model, and with f
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def judge(arguments: argparse.Namespace) -> dict[str, Any]:
 
     model, metadata = models.load(arguments.model)
     others = streamed(model, metadata) if settings.detail == "full" else {}
+    others |= by_name(arguments.method, metadata.sampling_rate)
     found = {}
     with compute.parallel_map(compute.choose_device("cpu"), 2) as pmap:
         for path in arguments.recordings:
@@ -41,6 +43,19 @@ def judge(arguments: argparse.Namespace) -> dict[str, Any]:
             print(f"{path}: {found[path.parent.name]}")
     stages.write_json(arguments.metrics, found)
     return {"judged": models.digest(arguments.model)}
+
+
+def by_name(methods: list[str], rate: float) -> "dict[str, Callable]":
+    """What filters of named tones make of a recording at this rate (Hz), by method."""
+    import numpy as np
+
+    from tonesift.streaming.namedtones import NamedToneFilter
+
+    def filtered(method: str, samples: np.ndarray, tones: list[float]) -> np.ndarray:
+        tone_filter = NamedToneFilter(tones, rate, method)
+        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
+
+    return {f"{method}_r2": partial(filtered, method) for method in methods}
 
 
 def streamed(model: "Model", metadata: "Metadata") -> "dict[str, Callable]":
@@ -69,4 +84,5 @@ if __name__ == "__main__":
     command.add_argument("model", type=Path, help="the model")
     command.add_argument("metrics", type=Path, help="where to write the figures")
     command.add_argument("recordings", type=Path, nargs="+", help="sets of recordings to judge it on")
+    command.add_argument("--method", action="append", default=[], help="filters by name, beside; may come again")
     stages.main(judge, command.parse_args())

@@ -51,9 +51,9 @@ def test_it_is_judged_beside_its_first_filter_and_the_chosen_ones(trained):
         assert figures["r2"] > figures["first_filter_r2"] - 0.02
         assert figures["streamed_r2"] == pytest.approx(figures["r2"], abs=0.1)  # told less, but of the same make
     trained.set({"evaluate": {"detail": "scores"}})
-    trained.stage("judge", "models/model.safetensors", "short.json", "clean/test.h5")
+    trained.stage("judge", "--method", "auto", "models/model.safetensors", "short.json", "clean/test.h5")
     trained.set({"evaluate": {"detail": "full"}})
-    kept = {name: found["clean"][name] for name in ("r2", "first_filter_r2")}
+    kept = {name: found["clean"][name] for name in ("r2", "first_filter_r2", "auto_r2")}
     assert json.loads(trained.read("short.json")) == {"clean": kept}
 
 
