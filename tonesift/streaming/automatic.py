@@ -68,6 +68,8 @@ class Pipeline(NamedTuple):
         Keys of `SHOWN` for which it may be taken: sets of recordings that it is judged on have these names.
     apart : float
         Hz, least distance of two of any tones; 0 where it knows `tones` alone.
+    only : str
+        What its evaluation is of, if that says nothing of others: then it is named, and not taken.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Pipeline(NamedTuple):
     tones: tuple[float, ...]
     kinds: tuple[str, ...]
     apart: float = 0.0
+    only: str = ""
 
     @property
     def model(self) -> Path:
@@ -103,7 +106,7 @@ class Pipeline(NamedTuple):
 
 PIPELINES = (  # those of few tones first: what they know of these, one of any tones does not
     Pipeline("switching", 1000.0, (1.0, 3.0, 5.0, 7.0), ("switching",)),
-    Pipeline("hum", 360.0, (50.0, 100.0, 150.0), ("ecg",)),
+    Pipeline("hum", 360.0, (50.0, 100.0, 150.0), ("ecg",), only="one person's ECG"),
     Pipeline("any-tones", 1000.0, (0.7, 60.0), ("switching", "everything"), apart=1.5),
 )
 
@@ -140,11 +143,13 @@ class Choice(NamedTuple):
 
     @property
     def hint(self) -> str:
-        """What to do for it to be taken, where its model is not there."""
-        name = self.pipeline.name
-        return (
-            f"{SHOWN[self.kind]}, where the network of {name} has {self._reason}: `dvc repro {name}/dvc.yaml` makes it"
-        )
+        """What to do for it to be taken, where its model is not there, or where it is for the user to say."""
+        pipeline = self.pipeline
+        where = f"on {pipeline.only}" if pipeline.only else "where"
+        asked = f"--model {pipeline.model}" if pipeline.only else ""
+        made = "" if pipeline.model.is_file() else f"`dvc repro {pipeline.name}/dvc.yaml` makes it"
+        what = ", ".join(part for part in (made, asked) if part)
+        return f"{SHOWN[self.kind]}, {where} the network of {pipeline.name} has {self._reason}: {what}"
 
 
 class Look(NamedTuple):
@@ -325,7 +330,7 @@ def taken(source: Source, rate: float, wanted: Wanted, state: Path | None) -> Ta
         return Taken()
     look, hint = looked_at(beginning(source, rate), wanted.frequencies, rate, wanted.clip), ""
     for choice in chosen(look, wanted.frequencies, rate):
-        if not choice.pipeline.model.is_file():
+        if choice.pipeline.only or not choice.pipeline.model.is_file():
             hint = hint or choice.hint
         elif tone_filter := made(choice.pipeline, wanted, look):
             return Taken(tone_filter, choice.pipeline.name, choice.line, hint)
