@@ -1,6 +1,6 @@
 """Picture and figures of docs/hum.md: a minute of an ECG under mains hum, cleaned by the page's command and by a notch.
 
-The ECG is that of docs/cleaning.md, of which nothing was chosen or learnt; the hum is made, so that it is known.
+The ECG is that of docs/cleaning.md, from which nothing was learnt; the hum is made, so that it is known.
 
 python -m pages.hum docs/hum.md recordings/ docs/hum.png
 """
