@@ -286,7 +286,8 @@ def restored(analysis: Analysis) -> Iterator[str]:
     without = [
         trial
         for trial in analysis.trials
-        if trial.values and any(outcome.seconds is None for outcome in trial.experiments.values())
+        if trial.values
+        and any(outcome.seconds is None and not outcome.stopped for outcome in trial.experiments.values())
     ]
     if without:
         yield f"{_have(len(without))} no time: stages that the study varies were restored from DVC's run-cache."

@@ -193,6 +193,11 @@ def test_trials_from_the_cache_are_said_to_have_no_time(tmp_path):
     assert "1 trial has no time: stages that the study varies were restored" in text
 
 
+def test_stopped_trials_are_not_said_to_come_from_the_cache(tmp_path):
+    outcomes = iter([{"values": [1.0]}, {"values": [2.0], "seconds": None, "stopped": True}])
+    assert "no time" not in said(tmp_path, lambda _: next(outcomes), space={"x": [1, 2]})
+
+
 def test_one_at_a_time_names_the_largest_effect_and_its_limit(tmp_path):
     demo = study(space={"a": [1, 2, 3], "b": [1, 2, 3]}, strategy="one-at-a-time")
     campaign = played(demo, tmp_path, value_of(lambda one: one["a"] + 10 * one["b"]), {"a": 1, "b": 1})
