@@ -73,8 +73,14 @@ def tcn(shape, inputs):
 
 
 def hybrid(shape, inputs):
-    """An LSTM that reads the 50 features of a frame: 8 of each of four filters, 4 of each beside the first, 6 more."""
-    return layers_of_gates(4, shape, inputs=4 * 8 + 3 * 4 + 6)
+    """An LSTM that reads what a frame has of a tone, or wide frames have of all of them."""
+    return layers_of_gates(4, shape, read_of_frames(shape))
+
+
+def read_of_frames(shape):
+    """50 features: 8 of each of four filters, 4 of each beside the first, 6 more; wide: 4 offsets, 2 of direction."""
+    features = 4 * 8 + 3 * 4 + 6
+    return features if shape["conditioning"] == "selector" else TONES * (features + 4 + 2) + shape["hop"]
 
 
 COUNTS = {
@@ -138,7 +144,7 @@ def test_a_family_is_a_module_whose_body_takes_what_the_table_says(family):
     assert issubclass(body, networks.Body)
     taken = list(inspect.signature(body).parameters)
     assert taken[0] == "inputs"
-    assert sorted(taken[1:]) == sorted((*COMMON, *entry.options))
+    assert {*COMMON, *entry.options} <= set(taken[1:]) <= {*COMMON, *entry.options, *entry.refuses}
     known = set(params.Model.model_fields)
     assert {*COMMON, *entry.options, *entry.refuses} <= known
     assert not {*COMMON, *entry.options} & set(entry.refuses)
@@ -256,8 +262,11 @@ def test_it_has_as_many_parameters_as_its_formula_says(model, case):
     inputs, outputs = (hop + TONES, hop) if selects else (hop, TONES * hop)
     body = COUNTS[shape["family"]](shape, inputs)
     assert {numbers(member.body) for member in model.members} == {body}
-    outputs = 5 if model.front else outputs  # how the first of four filters is lengthened, turned and moved to others
-    head = (run(model.members[0].body, torch.zeros(1, 1, model.inputs), None)[0].shape[2] + 1) * outputs
+    if model.front:  # how the first of four filters is lengthened, turned and moved to others, for each tone given
+        inputs, outputs = read_of_frames(shape), 5 * (1 if selects else TONES)
+    else:
+        inputs = model.inputs
+    head = (run(model.members[0].body, torch.zeros(1, 1, inputs), None)[0].shape[2] + 1) * outputs
     assert numbers(model) == members * (body + head)
 
 
