@@ -84,7 +84,7 @@ def measured(side: Side, metric: str, seed: int, test_seed: int) -> Run:
 def _trained(clone: Path, side: Side, metric: str, seed: int, test_seed: int) -> Run:
     _run("git", "clone", "--quiet", "--no-checkout", ".", str(clone))
     _run("git", "checkout", "--quiet", side.commit, at=clone)
-    pipeline = _configured(clone, side, seed, test_seed)
+    pipeline = _configured(clone, side, metric, seed, test_seed)
     _run(sys.executable, "-m", "dvc", "repro", pipeline, at=clone)
     file, keys = metric.split(":")
     found: Any = json.loads((clone / file).read_text())
@@ -94,19 +94,25 @@ def _trained(clone: Path, side: Side, metric: str, seed: int, test_seed: int) ->
     return Run(found, clock["run"]["train_seconds"])
 
 
-def _configured(clone: Path, side: Side, seed: int, test_seed: int) -> str:
+def _configured(clone: Path, side: Side, metric: str, seed: int, test_seed: int) -> str:
     """Write the parameters of a run, and say which pipeline has them."""
     file = clone / "studies" / f"{side.study}.yaml"
     if not file.exists():
         raise RecordError(f"commit {side.commit} has no studies/{side.study}.yaml")
     study = yaml.safe_load(file.read_text())
+    pipeline = study.get("pipeline", "dvc.yaml")
+    if not metric.startswith(f"{pipeline.removesuffix('dvc.yaml')}metrics/"):
+        raise RecordError(f"studies/{side.study}.yaml is of {pipeline}, which does not write {metric}")
     target = clone / study.get("params", "params.yaml")
     params = yaml.safe_load((file.parent / study["base"] if "base" in study else target).read_text())
-    for key, value in (study["fixed"] | {"train.seed": seed, "data.test_seed": test_seed}).items():
-        section, name = key.split(".", 1)
-        params[section][name] = value
+    for key, value in (study.get("fixed", {}) | {"train.seed": seed, "data.test_seed": test_seed}).items():
+        *sections, name = key.split(".")
+        place = params
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
     target.write_text(yaml.safe_dump(params, sort_keys=False))
-    return study.get("pipeline", "dvc.yaml")
+    return pipeline
 
 
 def _run(*command: str, at: Path | None = None) -> str:

@@ -31,7 +31,9 @@ def left(page: Path, folder: Path) -> tuple[Array, dict[str, Array]]:
     ecg = cleaning.make_ecg(folder)
     recording = np.load(folder / "ecg.npy")
     np.savetxt(folder / "ecg.csv", recording, header="mV", comments="", fmt="%.6f")
-    (folder / MODEL.parts[0]).symlink_to(Path(MODEL.parts[0]).resolve())  # the command is run as it stands there
+    pipeline = folder / MODEL.parts[0]  # the command is run as it stands there
+    pipeline.unlink(missing_ok=True)
+    pipeline.symlink_to(Path(pipeline.name).resolve())
     (command, *_) = cleaning.commands(page)
     print(f"$ {command}\n{cleaning.run(command, folder)}", end="", file=sys.stderr)
     cleaned = np.loadtxt(folder / "clean.csv", delimiter=",", skiprows=1, ndmin=2)[:, -1]

@@ -55,7 +55,8 @@ def streamed(model: "Model", metadata: "Metadata", classical: bool) -> "dict[str
     found = {"streamed": lambda samples, tones: whole(AnyToneFilter(model, metadata, tones), samples)}
     others = {
         "auto": lambda samples, tones: whole(NamedToneFilter(tones, rate), samples),
-        "notch": lambda samples, tones: hum.notch(samples, tones, rate),
+        "notch": lambda samples, tones: hum.notch(samples, tones, rate, quality=10.0),
+        "narrow_notch": lambda samples, tones: hum.notch(samples, tones, rate, quality=30.0),
     }
     return found | (others if classical else {})
 

@@ -217,7 +217,7 @@ def test_what_is_told_of_tones_that_switch_is_what_was_measured():
     for row, name in (
         ("the committed one, seed 1", "r2"),
         ("`--method fading`", "fading_r2"),
-        ("`--method auto`", "auto_r2"),
+        ("`--method filters`", "auto_r2"),
     ):
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
         assert f"| {found[name]:.3f} |" in line

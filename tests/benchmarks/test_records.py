@@ -50,7 +50,7 @@ def repository(tmp_path, monkeypatch):
     (tmp_path / "base.yaml").write_text("train: {seed: 0, r2: 0.5}\ndata: {test_seed: 0}\n")
     (tmp_path / "params.yaml").write_text((tmp_path / "base.yaml").read_text())
     (tmp_path / "studies/fixed-seeds.yaml").write_text("base: ../base.yaml\nfixed: {train.r2: 0.6}\n")
-    (tmp_path / "studies/better.yaml").write_text("base: ../base.yaml\nfixed: {train.r2: 0.7}\n")
+    (tmp_path / "studies/better.yaml").write_text("base: ../base.yaml\nfixed: {train.r2: 0.7, data.conditions.x: 1}\n")
     (tmp_path / "docs/records.md").write_text(f"before\n{records.BEGIN}{records.END}behind\n")
     (tmp_path / "train.py").write_text(
         "import json, pathlib, yaml\n"
@@ -113,6 +113,7 @@ def test_what_ran_is_not_run_again(repository, monkeypatch):
     [
         (("fixed", "--study", "none"), r"has no studies/none\.yaml"),
         (("hum",), r"has no studies/hum-seeds\.yaml"),
+        (("hum", "--study", "better"), r"studies/better\.yaml is of dvc\.yaml, which does not write hum/metrics/judge"),
     ],
 )
 def test_mistakes_are_one_line(repository, monkeypatch, capsys, arguments, said):

@@ -36,7 +36,12 @@ def test_the_page_shows_its_picture_and_its_figures_are_those_of_its_command(tmp
 def test_the_table_of_the_page_is_that_of_the_committed_figures():
     found = json.loads((ROOT / "hum" / "metrics" / "judge.json").read_text(encoding="utf-8"))["ecg"]
     text = PAGE.read_text(encoding="utf-8")
-    for label, name, prefix in (("notch", "notch", "notch_"), ("auto", "auto", "auto_"), ("network", "streamed", "")):
+    for label, name, prefix in (
+        ("Q 10", "notch", "notch_"),
+        ("Q 30", "narrow_notch", "narrow_notch_"),
+        ("auto", "auto", "auto_"),
+        ("network", "streamed", ""),
+    ):
         figures = [found[f"{prefix}{what}_uv"] for what in ("median", "qrs", "between", "distortion")]
         cells = [*(f"{value:.1f}" for value in figures), f"{found[f'{name}_hum_r2']:.4f}"]
         (row,) = [line for line in text.splitlines() if line.startswith("| ") and label in line.split("|")[1]]

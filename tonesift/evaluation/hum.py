@@ -20,7 +20,6 @@ from tonesift.networks.model import Model
 
 Array = NDArray[np.float64]
 Filter = Callable[[Array, tuple[float, ...]], NDArray]  # samples (N,) and frequencies in Hz: tones (K, N) as recorded
-QUALITY = 10.0  # of the notch filters
 STEEP = 0.3  # of a stretch's steepest slopes, which only QRS complexes reach
 AROUND = 0.05  # s, of such a slope
 MICROVOLTS = 1000.0
@@ -110,10 +109,10 @@ def qrs(ecg: Array, rate: float) -> NDArray[np.bool_]:
     return np.convolve(steep, np.ones(2 * round(AROUND * rate) + 1), "same") > 0.5
 
 
-def notch(samples: Array, frequencies: tuple[float, ...], rate: float) -> Array:
-    """What notch filters at the tones take out, one behind the other, (K, N)."""
+def notch(samples: Array, frequencies: tuple[float, ...], rate: float, quality: float) -> Array:
+    """What notch filters of a quality at the tones take out, one behind the other, (K, N)."""
     left, found = samples, []
     for frequency in frequencies:
-        before, left = left, signal.lfilter(*signal.iirnotch(frequency, QUALITY, rate), left)
+        before, left = left, signal.lfilter(*signal.iirnotch(frequency, quality, rate), left)
         found.append(before - left)
     return np.array(found)

@@ -5,8 +5,9 @@ of a recording, run through the filters of `auto`, shows of which kind it is, if
 weight, and by how much of the time their tones are all but silent. Only if a network of these tones and this sampling
 rate was ahead on that kind is it loaded.
 
-The two thresholds were settled on draws of `benchmarks.tracking` of seeds 3001 to 3005, and on mixtures of its
-conditions: a tone that wanders is quiet there in at most 0.02 of its periods, one that comes and goes in 0.04 to 0.5.
+The thresholds were settled on draws of `benchmarks.tracking` of seeds 3001 to 3005, and on mixtures of its conditions:
+a tone that wanders is quiet there in at most 0.02 of its periods, one that comes and goes mostly in more. One whose
+amplitude is modulated down to silence, or that beats with another, cannot be told from it so.
 """
 
 import itertools
@@ -37,6 +38,7 @@ RENEWING = 0.1  # renewal, from which on a filter that follows frequencies forge
 QUIET = 0.2  # of a tone's level: a period below it is a pause
 LEAST_QUIET = 0.03  # share of such periods, from which on tones come and go
 HELD = 0.5  # weight from which on filters hold it
+SPIKED = 5.0  # excess kurtosis of steps, from which on a background has spikes: 0 is normal noise, white or coloured
 SHOWN = {
     "switching": "tones come and go here",
     "everything": "tones come and go here, and change while they are there",
@@ -144,12 +146,14 @@ class Choice(NamedTuple):
     @property
     def hint(self) -> str:
         """What to do for it to be taken, where its model is not there, or where it is for the user to say."""
-        pipeline = self.pipeline
-        where = f"on {pipeline.only}" if pipeline.only else "where"
-        asked = f"--model {pipeline.model}" if pipeline.only else ""
-        made = "" if pipeline.model.is_file() else f"`dvc repro {pipeline.name}/dvc.yaml` makes it"
-        what = ", ".join(part for part in (made, asked) if part)
-        return f"{SHOWN[self.kind]}, {where} the network of {pipeline.name} has {self._reason}: {what}"
+        pipeline, shown = self.pipeline, SHOWN[self.kind]
+        if pipeline.only:
+            first = "" if pipeline.model.is_file() else f"`dvc repro {pipeline.name}/dvc.yaml`, then "
+            reason = f"if this is what it looks like ({pipeline.only} was all that its evaluation had)"
+            return (
+                f"{shown}: the network of {pipeline.name} has {self._reason} {reason}: {first}--model {pipeline.model}"
+            )
+        return f"{shown}, where the network of {pipeline.name} has {self._reason}: `dvc repro {pipeline.name}/dvc.yaml`"
 
 
 class Look(NamedTuple):
@@ -196,8 +200,11 @@ def looked_at(samples: Array, frequencies: Sequence[float], rate: float, clip: t
     shares = dict.fromkeys(("fading", "changing", "spiked", "other"), 0.0)
     for candidate, weight in zip(bank.candidates, np.mean(weights, axis=0), strict=True):
         shares[_group(candidate)] += float(weight)
-    pauses = quiet(np.concatenate(found, axis=1), frequencies, rate)
-    return Look(_kind(shares, pauses), samples, damaged)
+    taken_out = np.concatenate(found, axis=1)
+    kind = _kind(shares, quiet(taken_out, frequencies, rate))
+    if kind == "ecg" and not spiked(samples - taken_out.sum(axis=0)):
+        kind = ""
+    return Look(kind, samples, damaged)
 
 
 def _kind(shares: dict[str, float], pauses: float) -> str:
@@ -217,14 +224,26 @@ def _group(candidate: Candidate) -> str:
     return "spiked" if method == "extended-student-whitened" else "other"
 
 
+def spiked(rest: Array) -> bool:
+    """Whether what the tones leave (n,), NaN where a sample is missing, has spikes, as an ECG has."""
+    from scipy.stats import kurtosis
+
+    steps = np.diff(rest)
+    return bool(kurtosis(steps[np.isfinite(steps)]) >= SPIKED)
+
+
 def quiet(tones: Array, frequencies: Sequence[float], rate: float) -> float:
-    """Share of the periods of tones (K, n) in which these are quiet, beside their own level; the mean over tones."""
+    """Share of the periods of tones (K, n) in which these are quiet, beside their own level; the mean over tones.
+
+    What lies before a tone is first heard is no pause.
+    """
     shares = []
     for tone, frequency in zip(tones, frequencies, strict=True):
         period = max(1, round(rate / frequency))
         whole = tone[: len(tone) // period * period].reshape(-1, period)
         powers = np.nanmean(np.square(whole[~np.isnan(whole).all(axis=1)]), axis=1)
-        shares.append(np.mean(powers < QUIET**2 * np.mean(powers)) if len(powers) else 0.0)
+        silent = powers < QUIET**2 * np.mean(powers)
+        shares.append(np.mean(silent[np.argmin(silent) :]) if len(powers) else 0.0)
     return float(np.mean(shares))
 
 
@@ -332,8 +351,14 @@ def taken(source: Source, rate: float, wanted: Wanted, state: Path | None) -> Ta
     for choice in chosen(look, wanted.frequencies, rate):
         if choice.pipeline.only or not choice.pipeline.model.is_file():
             hint = hint or choice.hint
-        elif tone_filter := made(choice.pipeline, wanted, look):
-            return Taken(tone_filter, choice.pipeline.name, choice.line, hint)
+        else:
+            try:
+                tone_filter = made(choice.pipeline, wanted, look)
+            except InputError:  # nobody asked for it, and the filters need no model
+                hint = hint or f"{choice.pipeline.model} is damaged; {choice.hint}"
+                continue
+            if tone_filter:
+                return Taken(tone_filter, choice.pipeline.name, choice.line, hint)
     return Taken(hint=hint)
 
 

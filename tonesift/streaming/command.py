@@ -221,7 +221,7 @@ def _trained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
             raise InputError(f"--{option}: it is of filters without a model: say which tones, such as --tones 50,100")
     if arguments.gaps == "predict":
         raise InputError(f"--gaps predict: a network cannot go on without samples: choose one of {', '.join(GAPS)}")
-    model, metadata = models.load(arguments.model or MODEL)
+    model, metadata = models.load(_there(arguments.model or MODEL))
     tone_filter = ToneFilter(model, metadata, _wanted(arguments.tone, model.tones), arguments.gaps or "refuse")
 
     def chained(source: Source) -> Chain:
@@ -261,17 +261,25 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     return chained
 
 
+def _there(model: Path) -> Path:
+    """A model file that exists, or is said what makes it."""
+    pipeline = model.parent.parent / "dvc.yaml"
+    if model != MODEL and not model.is_file():
+        made = model == ANY_TONES or pipeline.is_file()
+        remedy = (
+            f"make it with `dvc repro {pipeline}` in a clone, or name a --model" if made else "name a --model that is"
+        )
+        raise InputError(f"{model}: no such file: {remedy}")
+    return model
+
+
 def _any_tones(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     """The filter of a model that takes any tones, made ready for a source."""
     from tonesift.streaming.anytones import AnyToneFilter
 
     if arguments.model is not None and arguments.method not in (None, "hybrid"):
         raise InputError(f"--method {arguments.method}: it is of filters without a model: leave --model out")
-    frequencies, path = units.frequencies(arguments.tones), arguments.model or ANY_TONES
-    if path == ANY_TONES and not path.is_file():
-        raise InputError(
-            f"{path}: no such file: make it with `dvc repro any-tones/dvc.yaml` in a clone, or name a --model"
-        )
+    frequencies, path = units.frequencies(arguments.tones), _there(arguments.model or ANY_TONES)
     options = {"tones": _wanted(arguments.tone, len(frequencies)), "clip": _limits(arguments.clip)}
     tone_filter = AnyToneFilter.load(path, frequencies, gaps=arguments.gaps or "predict", **options)
 

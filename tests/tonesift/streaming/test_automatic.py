@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import ROOT
 from networks import metadata, network
+from scipy import signal
 
 from tonesift.errors import InputError
 from tonesift.formats.base import Source
@@ -21,6 +22,7 @@ from tonesift.streaming import automatic
 from tonesift.streaming import command as filtering
 
 RATE, TONES, SECONDS = 1000.0, (4.0, 11.0, 30.0), 10.0
+HUM = (50.0, 100.0, 150.0)
 NAMED = ("--rate", "1000", "--tones", "4,11,30")
 FIGURES = {"streamed_r2": 0.9139, "auto_r2": 0.8801}
 
@@ -137,7 +139,7 @@ def test_a_network_that_was_not_made_yet_is_pointed_out_only_where_it_would_be_t
     assert lines[0].startswith("note: switching.npy: method auto, after 10 s: fading")
     assert lines[1] == (
         "note: switching.npy: tones come and go here, where the network of any-tones has R2 0.914 beside the filters' "
-        "0.880: `dvc repro any-tones/dvc.yaml` makes it"
+        "0.880: `dvc repro any-tones/dvc.yaml`"
     )
     for words in (("steady.npy", *NAMED), ("switching.npy", *NAMED, "--method", "filters")):
         assert len(filtered(capsys, *words, "-o", "out.npy")) == 2
@@ -283,13 +285,31 @@ def test_hum_in_an_ecg_is_told_of_the_network_of_hum_and_hum_in_noise_is_not(pla
     assert "extended-student-whitened" in lines[0]
     (hint,) = [line for line in lines if "such as an ECG" in line]
     assert hint.endswith(
-        "on one person's ECG the network of hum has R2 0.990 beside the filters' 0.980: --model "
-        "hum/models/model.safetensors"
+        "the network of hum has R2 0.990 beside the filters' 0.980 if this is what it looks like (one person's ECG was "
+        "all that its evaluation had): --model hum/models/model.safetensors"
     )
-    np.save("noise.npy", recording(tones=(50.0, 100.0, 150.0), rate=360.0))
-    lines = filtered(capsys, "noise.npy", *hum)
-    assert "method auto, after 10 s" in lines[0]
-    assert not any("network" in line for line in lines)
+    generator = np.random.default_rng(7)
+    coloured = signal.lfilter([1.0], [1.0, -1.6, 0.8], 0.3 * generator.standard_normal(7200))
+    for noise in (0.3 * generator.standard_normal(7200), coloured):
+        np.save("noise.npy", noise + spikes()[0] + sum(np.sin(2 * np.pi * f * np.arange(7200) / 360) for f in HUM))
+        lines = filtered(capsys, "noise.npy", *hum)
+        assert "method auto, after" in lines[0]
+        assert not any("network" in line for line in lines)
+
+
+def test_a_damaged_network_leaves_the_filters(place, capsys):
+    (place / "any-tones" / "models" / "model.safetensors").write_bytes(b"half a mod")
+    lines = filtered(capsys, "switching.npy", *NAMED, "-o", "out.npy")
+    assert lines[0].startswith("note: switching.npy: method auto, after 10 s: fading")
+    assert "any-tones/models/model.safetensors is damaged; tones come and go here" in lines[1]
+
+
+def test_what_lies_before_a_tone_is_first_heard_is_no_pause():
+    times = np.arange(20_000) / RATE
+    late = np.where(times > 10, np.sin(2 * np.pi * 5 * times), 0.0)[None]
+    assert automatic.quiet(late, (5.0,), RATE) == 0
+    late[:, 12_000:14_000] = 0
+    assert automatic.quiet(late, (5.0,), RATE) == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_share_of_quiet_periods_is_that_of_the_pauses():
