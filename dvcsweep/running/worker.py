@@ -74,6 +74,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
     except Exception as error:  # whatever it is, it is this one experiment's
         remove(clone)
         text = str(error) if isinstance(error, StudyError | KilledError) else f"{type(error).__name__}: {error}"
+        text = text.replace(f"{clone}/", "")  # ledgers are committed: no folder of this machine
         return Outcome(
             job.name,
             error=text + _hint(job, text),

@@ -16,7 +16,7 @@ from dvcsweep.running.clones import prepare
 from dvcsweep.running.handover import persist
 from dvcsweep.running.job import Job
 from dvcsweep.running.pool import Pool
-from dvcsweep.running.worker import KILLED, push
+from dvcsweep.running.worker import KILLED, push, run
 
 # As `git gc --prune=now` does to objects that came after it looked for references, but at the first push alone.
 DROP = """#!/bin/sh
@@ -144,6 +144,16 @@ def test_a_clone_that_cannot_be_made_says_why(job, monkeypatch):
     monkeypatch.setattr(clones, "PATIENCE", 0.0)
     with pytest.raises(StudyError, match=rf"git update-ref: fatal: .*{'1' * 40}"):
         prepare(replace(job, baseline="1" * 40), lambda *_: 0)
+
+
+def test_an_error_names_no_folder_of_this_machine(job):
+    def failed(job, command):
+        Path(job.log).write_text(f'  File "{job.clone}/stages/fit.py", line 1, in fit\nValueError: no\n')
+        return 1
+
+    error = run(job, failed).error
+    assert 'File "stages/fit.py", line 1' in error
+    assert job.clone not in error
 
 
 def test_a_job_for_a_worker_that_has_just_died_is_one_that_was_interrupted(job, tmp_path):

@@ -276,7 +276,7 @@ def made(pipeline: Pipeline, wanted: Wanted, look: Look | None = None) -> "AnyTo
     if model.front:
         low, high = trained_range(metadata)
         inside = all(low <= frequency <= high for frequency in wanted.frequencies)
-        if not inside or not (model.selects or tuple(wanted.frequencies) == metadata.frequencies):
+        if not (inside and model.selects):
             return None
         options = {"tones": wanted.tones, "gaps": wanted.gaps or "predict", "clip": wanted.clip}
         return AnyToneFilter(model, metadata, wanted.frequencies, **options)
