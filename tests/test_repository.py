@@ -22,40 +22,18 @@ STAGES, LOCKS = (
     {folder: READER.load(ROOT / folder / name)["stages"] for folder in PIPELINES} for name in ("dvc.yaml", "dvc.lock")
 )
 LOCK = LOCKS["."]
-# What each folder of code may import beside itself; `tests` may import all of them.
-FOLDERS = {
-    "tonesift": set(),
-    "stages": {"tonesift"},
-    "pages": {"tonesift"},
-    "dvcsweep": set(),
-    "sharing": set(),
-    "workspace": set(),
-    "benchmarks": {"tonesift", "dvcsweep", "sharing", "stages"},
-}
-# And each room of a package: what stands beside the rooms is the ground, which all of them may import.
-LEARNING = {"data", "networks"}
-EVALUATION = {*LEARNING, "estimators", "conditions", "learning"}
-BELOW = {
-    "tonesift": {
-        "formats": set(),
-        "data": {"formats"},
-        "conditions": {"data", "formats", "estimators"},
-        "networks": set(),
-        "estimators": set(),
-        "reporting": set(),
-        "learning": {*LEARNING, "estimators"},
-        "streaming": {*LEARNING, "learning", "estimators", "formats"},
-        "evaluation": EVALUATION,
-        "full_evaluation": {*EVALUATION, "evaluation", "streaming"},
-    },
-    "dvcsweep": {
-        "plan": set(),
-        "record": {"plan"},
-        "running": {"plan", "record"},
-        "results": {"plan", "record"},
-        "commands": {"plan", "record", "running", "results"},
-    },
-}
+
+
+def may_import(table: str) -> dict[str, set[str]]:
+    """What each folder may import, by a table of CONTRIBUTING.md with this heading; `tests` may import all of them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = text[text.index(f"\n| {table} |") :].strip().split("\n\n")[0].splitlines()
+    rows = [line.strip("| ").split("|") for line in lines[2:]]
+    return {row[0].strip(" `"): set(re.findall(r"`(\w+)`", row[2])) if len(row) > 2 else set() for row in rows}
+
+
+FOLDERS = may_import("folder")
+BELOW = {package: may_import(f"in `{package}`") for package in ("tonesift", "dvcsweep")}
 PARAMS = READER.load(ROOT / "params.yaml")
 
 
@@ -159,16 +137,16 @@ def test_a_folder_imports_only_what_it_may(folder):
 
 
 @pytest.mark.parametrize("package", BELOW)
-def test_a_room_imports_only_what_stands_below_it(package):
+def test_a_subpackage_imports_only_what_it_may(package):
     below = BELOW[package]
-    rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
-    assert rooms == below.keys()
+    subpackages = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert subpackages == below.keys()
     for path in (ROOT / package).rglob("*.py"):
         if path.name == "__main__.py":
             continue  # the command line
-        room = path.relative_to(ROOT / package).parts[0]
-        used = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")} & rooms
-        assert used <= below.get(room, set()) | {room}, f"{path.relative_to(ROOT)} imports {sorted(used)}"
+        own = path.relative_to(ROOT / package).parts[0]
+        used = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")} & subpackages
+        assert used <= below.get(own, set()) | {own}, f"{path.relative_to(ROOT)} imports {sorted(used)}"
 
 
 def test_git_holds_no_large_and_no_generated_file():

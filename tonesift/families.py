@@ -15,7 +15,8 @@ class Family(NamedTuple):
     label : str
         As it is written in tables.
     options : tuple of str
-        Parameters of section `model` that shape it, beside those of every network. Its `Body` takes them.
+        Parameters of section `model` that shape it, the width first, beside those of every network. Its `Body`
+        takes them.
     refuses : tuple of str
         Parameters that it would ignore although a user who sets them expects an effect: refused unless off.
     front : bool
@@ -26,6 +27,11 @@ class Family(NamedTuple):
     options: tuple[str, ...]
     refuses: tuple[str, ...] = ()
     front: bool = False
+
+    @property
+    def width(self) -> str:
+        """The parameter that says how wide its layers are."""
+        return self.options[0]
 
 
 COMMON = ("num_layers", "dropout")  # options of every family

@@ -1,7 +1,7 @@
 """What `evaluate.detail: full` adds: rivals, uncertainty, robustness, pictures.
 
-A room of its own because of what it imports: SciPy's filters, statsmodels and Matplotlib take two seconds to load, and
-a search that wants scores only should not pay for them in every trial.
+A subpackage of its own because of what it imports: SciPy's filters, statsmodels and Matplotlib take two seconds to
+load, and a search that wants scores only should not pay for them in every trial.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
+from tonesift.families import FAMILIES
 from tonesift.params import Params, conflicts
 
 CURVES = ("train/loss", "validation/loss", "train/r2", "validation/r2")
@@ -341,7 +342,7 @@ Change = tuple[str, str, Any]  # section, key, new value
 def _changes(run: _Run, verdict: str) -> list[Change | None]:
     """What to try for a verdict; None where the advised range leaves no room."""
     now = run.params
-    width = "model_dim" if now.model.family == "transformer" else "hidden_size"
+    width = FAMILIES[now.model.family].width
     bigger = [_scaled(now, "model", width, 2), _shifted(now, "model", "num_layers", 1)]
     longer = _scaled(now, "train", "epochs", 2)
     sequence = None if run.stateful else _longer_sequence(now)
