@@ -8,6 +8,7 @@ import time
 import tomllib
 import venv
 
+import numpy as np
 import pytest
 from conftest import ROOT, checked, imports, quiet_environment
 from packaging.requirements import Requirement
@@ -56,6 +57,22 @@ def test_the_filter_asks_for_all_that_it_imports():
     tops = {name.partition(".")[0] for path in files if path.exists() for name in imports(path)}
     third = {NAMES.get(name, name) for name in tops - sys.stdlib_module_names - {"tonesift"}}
     assert third - {"pydantic_core"} <= {requirement.name for requirement in asked("tonesift")}
+
+
+def test_filters_of_named_tones_need_no_pytorch_and_networks_say_that_they_do(tmp_path):
+    recording = tmp_path / "recording.npy"
+    np.save(recording, np.sin(np.arange(720) * 2 * np.pi * 50 / 360) + 0.1 * np.cos(np.arange(720) ** 2))
+    code = "import sys; sys.modules['torch'] = None\nfrom tonesift.__main__ import main; main()"
+    arguments = ["filter", str(recording), "--rate", "360", "--tones", "50,100", "-o", str(tmp_path / "hum.npy")]
+    command = [sys.executable, "-c", code, *arguments]
+    plain, network = (
+        subprocess.run([*command, "--method", method], cwd=ROOT, capture_output=True, text=True, check=False)
+        for method in ("kalman", "hybrid")
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert np.load(tmp_path / "hum.npy").shape == (2, 720)
+    assert network.returncode
+    assert network.stderr == "filter: networks need PyTorch, which is not installed: pip install 'tonesift[networks]'\n"
 
 
 # From the index of packages that pip is set up with, in an environment of its own: the one test that asks for anything.
