@@ -209,7 +209,9 @@ def test_what_is_told_of_tones_that_switch_is_what_was_measured():
 def test_the_readmes_figures_are_those_of_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     full = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    shown = readme[readme.index("| | told") : readme.index("\n\n", readme.index("| | told"))].splitlines()[2:]
+    shown = readme[
+        readme.index("| | prior knowledge") : readme.index("\n\n", readme.index("| | prior knowledge"))
+    ].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
     assert len(rows) == 5
     for _, _, r2, settled in rows:
