@@ -5,7 +5,8 @@ python -m pages.report site/report.html models/README.md --site
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def write_report(arguments: argparse.Namespace) -> None:
     _, metadata = models.load(MODEL)
     tones = read("tones", needed=("tone", *diagnosis.SCORES))
     comparison = read("comparison", needed=("name", "label", "context", "causal", "r2", "mse"))
-    limits = [float(row["r2"]) for row in comparison if row["name"] == "limit"]
+    limits = [finite("comparison", row, "r2") for row in comparison if row["name"] == "limit"]
     if not tones:
         raise InputError(f"{TABLES}: tones.csv has no row: {REMEDY}")
     conditions = read("conditions", needed=("condition", "network"))
-    scores = {name: float(tones[0][name]) for name in diagnosis.SCORES}
+    scores = {name: finite("tones", tones[0], name) for name in diagnosis.SCORES}
     found = diagnosis.diagnose(tables.read_history(CURVES), scores, limits[0] if limits else None, settings)
     digest = models.digest(MODEL)
     content = page.Content(
@@ -87,6 +88,14 @@ def load_params(path: Path) -> params.Params:
 def read(name: str, needed: Iterable[str] = ()) -> csvfile.Rows:
     """Rows of a table that stage `evaluate` wrote."""
     return csvfile.read(TABLES / f"{name}.csv", words=WORDS, needed=needed, remedy=REMEDY)
+
+
+def finite(name: str, row: Mapping[str, Any], column: str) -> float:
+    """A figure of a table that a verdict needs."""
+    value = float(row[column])
+    if not math.isfinite(value):
+        raise InputError(f"{TABLES / name}.csv: {column} is {value}, but a verdict needs a finite number: {REMEDY}")
+    return value
 
 
 def read_uncertainty() -> dict[str, Any]:

@@ -45,7 +45,8 @@ FAULTS = ("traceback", "signal", "memory", "time", "status", "message", "unnamed
 IMPORTS = (
     *("stages.generate", "stages.prepare", "stages.train", "stages.evaluate", "pages.report", "pages.story"),
     *("pages.guide_tables", "dvclive", "torch._dynamo", "tonesift.learning.run", "tonesift.full_evaluation.run"),
-    *("tonesift.streaming.command", "tonesift.streaming.resampling", "soundfile"),
+    *("tonesift.streaming.command", "tonesift.streaming.resampling", "soundfile", "tonesift.streaming.anytones"),
+    *("tonesift.estimators.tracking.kernel", "tonesift.estimators.tracking.stepping"),
     *("dvcsweep.__main__", "dvcsweep.results.report"),
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -146,7 +147,7 @@ def mutation(seed: int, number: int) -> tuple[Kind, Command, random.Random]:
     """Kind, command and random numbers of a mutation."""
     rng = random.Random(f"{seed} {number}")  # noqa: S311 (no secret)
     kind = KINDS[number % len(KINDS)]
-    return kind, rng.choice(LINES if kind.name == "command line" else kind.commands), rng
+    return kind, rng.choice(LINES if kind.name == "command line" else kind.commands + kind.foreign), rng
 
 
 def attempt(place: Place, seed: int, number: int, keep: Path) -> Result:

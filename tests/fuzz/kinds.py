@@ -34,7 +34,20 @@ FILTER = ("tonesift.__main__", "filter")
 RATE = ("--rate", "100")
 STATE = (*FILTER, "in.csv", "--state", "state.npz", "-o", "out.csv", *RATE)
 DATA, MODEL, CLOCK = ("data/train.h5", "data/test.h5"), "models/model.safetensors", "metrics/run.json"
-WRITTEN = ("data/", "models/", "metrics/", "plots/", "docs/", "studies/demo/", "studies/kept/", "out.csv", "state.npz")
+STATES = ("state.npz", "hybrid.npz", "bank.npz")
+WRITTEN = (
+    "data/",
+    "models/",
+    "metrics/",
+    "plots/",
+    "docs/",
+    "studies/demo/",
+    "studies/kept/",
+    "out.csv",
+    "state.npz",
+    "hybrid.npz",
+    "bank.npz",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class Kind:
         What reads it: each mutation is read by one of them.
     others : tuple of str
         Files that may be named instead: it leads to them.
+    foreign : tuple of Command
+        What reads it too, but refuses it even if it is whole: it is made for others.
     """
 
     name: str
@@ -60,6 +75,7 @@ class Kind:
     mutate: Mutator
     commands: tuple[Command, ...]
     others: tuple[str, ...] = ()
+    foreign: tuple[Command, ...] = ()
 
 
 def _signal(name: str, file: str, mutate: Mutator, *commands: Command) -> Kind:
@@ -72,6 +88,19 @@ CURVES = ("train/loss", "validation/r2")
 KEPT_BEST, KEPT_REPORT = (*BEST[:2], "studies/kept.yaml"), (*REPORTED[:2], "studies/kept.yaml")
 FILTERED = (*FILTER, "in.csv", "-o", "out.csv", *RATE)
 LEDGERS = (".dvc/tmp/sweeps/demo/ledger.jsonl", "studies/kept/ledger.jsonl")
+NAMED = (*FILTER, "in.csv", *OUT, *RATE, "--tones", "3,7", "--state")
+HYBRID, BANK = (*NAMED, "hybrid.npz", "--model", "hybrid.safetensors"), (*NAMED, "bank.npz")
+# A state given to a filter of another method, or of no named tones.
+BARE = (*FILTERED, "--state")
+STRAYED = (
+    (*NAMED, "hybrid.npz"),
+    (*NAMED, "hybrid.npz", "--method", "extended"),
+    (*BARE, "hybrid.npz"),
+    (*NAMED, "bank.npz", "--method", "extended"),
+    (*NAMED, "bank.npz", *HYBRID[-2:]),
+    (*BARE, "bank.npz"),
+    (*NAMED, "state.npz"),
+)
 KINDS = (
     Kind("params.yaml", "params.yaml", either(mutations.yaml), (GENERATE, GENERATE, PREPARE, TRAIN)),
     Kind("study", "studies/demo.yaml", either(mutations.yaml), (BEST, STATUS), ("studies/",)),
@@ -80,7 +109,15 @@ KINDS = (
     Kind("test.h5", "data/test.h5", either(mutations.hdf5), (EVALUATE,)),
     Kind("windows.h5", "data/windows.h5", either(mutations.hdf5), (TRAIN, EVALUATE)),
     Kind("model", MODEL, either(mutations.safetensors), (FILTERED, REPORT, EVALUATE)),
-    Kind("state", "state.npz", either(mutations.npz), (STATE,)),
+    Kind("state", "state.npz", either(mutations.npz), (STATE,), foreign=STRAYED[6:]),
+    Kind("state, hybrid", "hybrid.npz", either(mutations.npz), (HYBRID,), foreign=STRAYED[:3]),
+    Kind("state, filters", "bank.npz", either(mutations.npz), (BANK,), foreign=STRAYED[3:6]),
+    Kind(
+        "model, hybrid",
+        "hybrid.safetensors",
+        either(mutations.safetensors),
+        ((*FILTERED, "--tones", "3,7", *HYBRID[-2:]),),
+    ),
     Kind("ledger, live", LEDGERS[0], either(mutations.json_lines), (BEST, STATUS), ("demo",)),
     Kind("ledger, committed", LEDGERS[1], either(mutations.json_lines), (KEPT_BEST, KEPT_BEST, KEPT_REPORT), ("kept",)),
     Kind("trials.csv", "studies/story/trials.csv", either(mutations.table), (STORY,)),
@@ -137,7 +174,8 @@ def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.Compl
     _make_signals(folder)
     _make_tables(folder)
     conditioned = (GENERATE[0], "--params", "conditioned.yaml", "data/conditioned.h5", "data/other.h5")
-    for command in (conditioned, GENERATE, PREPARE, TRAIN, EVALUATE, STATE):
+    _make_hybrid(folder / "hybrid.safetensors")
+    for command in (conditioned, GENERATE, PREPARE, TRAIN, EVALUATE, STATE, HYBRID, BANK):
         done = run(command, folder)
         if done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")
@@ -145,6 +183,17 @@ def make_workspace(folder: Path, run: Callable[[Command, Path], subprocess.Compl
     (folder / "arguments.json").write_text("[]", encoding="utf-8")
     (folder / "plots/evaluate/graph1.png").write_bytes((ROOT / "docs" / "graph2.png").read_bytes()[:20_000])
     (folder / "out.csv").unlink()
+
+
+def _make_hybrid(path: Path) -> None:
+    from networks import metadata
+
+    from tonesift.networks import model as models
+
+    own = {"family": "hybrid", "hop": 2, "hidden_size": 4, "num_layers": 1}
+    known = {"frequencies": (), "tones": 2, "tone_range": (1.0, 40.0), "sampling_rate": 100.0, "center": 0.0}
+    described = metadata(own, {"stateful": True}, **known)
+    models.save(path, models.build(described), described)
 
 
 def _make_signals(folder: Path) -> None:

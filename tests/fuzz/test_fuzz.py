@@ -31,6 +31,15 @@ def test_what_is_whole_is_taken(places, command):
     assert not result.faults, described(result)
 
 
+@pytest.mark.parametrize("command", [each for kind in kinds.KINDS for each in kind.foreign], ids=" ".join)
+def test_what_is_made_for_others_is_refused(places, command):
+    kind = next(kind for kind in kinds.KINDS if command in kind.foreign)
+    result = places.read(kind, command, (places.kept / kind.file).read_bytes())
+    assert result.done.stderr.startswith(f"filter: {kind.file}: made by "), described(result)
+    assert result.refused
+    assert not result.faults, described(result)
+
+
 @pytest.mark.parametrize("place", range(len(kinds.KINDS)), ids=lambda place: kinds.KINDS[place].file)
 def test_what_is_damaged_is_refused_in_a_line(places, tmp_path, place):
     for number in range(place, FEW * len(kinds.KINDS), len(kinds.KINDS)):

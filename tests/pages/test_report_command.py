@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from pages import report
+from tonesift.errors import InputError
+
 
 @pytest.fixture(scope="module")
 def built(make_workspace):
@@ -48,6 +51,12 @@ def test_without_outputs_it_says_what_to_run(make_workspace):
     assert failed.returncode == 1
     assert re.search(r"models/model\.safetensors: no such file: train it with `dvc repro train`", failed.stderr)
     assert "Traceback" not in failed.stderr
+
+
+def test_a_figure_that_is_none_is_refused_by_the_name_of_its_file():
+    assert report.finite("tones", {"r2": "0.5"}, "r2") == 0.5
+    with pytest.raises(InputError, match=r"^metrics/evaluate/tones\.csv: r2 is nan, but a verdict needs a finite"):
+        report.finite("tones", {"r2": "nan"}, "r2")
 
 
 def test_the_diagnosis_ends_with_lines_that_run(built):

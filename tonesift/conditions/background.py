@@ -40,7 +40,7 @@ class Background(NamedTuple):
         return (border, len(self.samples)) if testing else (0, border)
 
 
-def read(name: str, sampling_rate: float, samples: int) -> Background:
+def read(name: str, sampling_rate: float, samples: int, stretch: int = 0) -> Background:
     """Read a background recording, refused where it cannot serve.
 
     Parameters
@@ -51,6 +51,8 @@ def read(name: str, sampling_rate: float, samples: int) -> Background:
         Hz that it must have been sampled at; a file that says nothing of it is taken to be.
     samples : int
         N of the recordings that are to be made.
+    stretch : int
+        Samples of the background that one to train on takes at most, if they are more than N.
 
     Raises
     ------
@@ -73,12 +75,12 @@ def read(name: str, sampling_rate: float, samples: int) -> Background:
             "other"
         )
     found = Background(path, np.concatenate(chunks) if chunks else np.zeros(0))
-    check(found, samples)
+    check(found, samples, stretch)
     return found
 
 
-def check(background: Background, samples: int) -> None:
-    """Refuse a background that is not finite, or from which no recordings of so many samples can be cut."""
+def check(background: Background, samples: int, stretch: int = 0) -> None:
+    """Refuse a background that is not finite, or too short for what `read` says of recordings."""
     values, name = background.samples, background.path
     finite = np.isfinite(values)
     if not finite.all():
@@ -87,10 +89,11 @@ def check(background: Background, samples: int) -> None:
         )
     for testing, use in ((False, "train on (the first two thirds)"), (True, "test on (the last third)")):
         begin, end = background.block(testing)
-        if end - begin < samples:
+        longest = samples if testing else max(samples, stretch)
+        if end - begin < longest:
             raise InputError(
-                f"{name}: {end - begin} samples to {use}, but a recording has {samples}: take a longer background or "
-                "a shorter data.duration"
+                f"{name}: {end - begin} samples to {use}, but a recording takes "
+                f"{'up to ' if longest > samples else ''}{longest}: take a longer background or a shorter data.duration"
             )
         if values[begin:end].min() == values[begin:end].max():
             raise InputError(f"{name}: silent in what there is to {use}: take another background")

@@ -56,16 +56,16 @@ def draw_set(data: params.Data, testing: bool, name: str) -> tuple[Facts, Iterat
         File of the background, in mV; `background.read` says what is refused. An archive (.npz) holds values `ecg` as
         records of the MIT-BIH Arrhythmia Database have them.
     """
-    longest = _reach(data.samples, SPEED[1])
-    sound = _archived(name, longest) or background.read(name, data.sampling_rate, longest)
+    takes = data.samples, _reach(data.samples, SPEED[1])
+    sound = _archived(name, *takes) or background.read(name, data.sampling_rate, *takes)
     count, seed = recordings.count_and_seed(data, testing)
     drawn = [_draw(seed, testing, sound, data.samples, index, count) for index in range(count)]
     facts = _facts(data, count, seed, sound, drawn, 0.0 if testing else SILENT)
     return facts, (_made(facts, data.samples, index, stretch, sound) for index, stretch in enumerate(drawn))
 
 
-def _archived(name: str, longest: int) -> Background | None:
-    """An archive's values in mV; None for other files."""
+def _archived(name: str, samples: int, stretch: int) -> Background | None:
+    """An archive's values in mV, checked as `background.read` checks; None for other files."""
     if not name.endswith(".npz"):
         return None
     try:
@@ -73,7 +73,7 @@ def _archived(name: str, longest: int) -> Background | None:
             found = Background(Path(name), (file["ecg"].astype("f8") - ZERO) / PER_MILLIVOLT)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{name}: no archive of NumPy's with an array 'ecg': {type(error).__name__}") from error
-    background.check(found, longest)
+    background.check(found, samples, stretch)
     return found
 
 

@@ -56,24 +56,31 @@ class NetworkEstimator:
         return round(self.metadata.sampling_rate)
 
     def score(self, mixture: NDArray, tones: NDArray, segments: Segments) -> metrics.Scores:
-        """Scores over segments of recordings: mixtures (R, N) and tones (R, K, N)."""
+        """Scores over segments of recordings: mixtures (R, N), NaN where a sample is missing, and tones (R, K, N)."""
         if self.metadata.reset_samples is None:  # streams are few: cut out and answered at once
             targets, outputs = segments.cut(tones), self.estimate(segments.cut(mixture))  # (S, K, T)
             return score(targets, outputs, self.settling)
         # windows overlap: written out they would be many times the recordings, so they are gathered batch by batch
-        signals = batches.to_device(mixture, tones, self.metadata.center, self.metadata.scale, self.device)
+        known, metadata = without_gaps(mixture), self.metadata
+        signals = batches.to_device(known, tones, metadata.center, metadata.scale, self.device)
         chosen = batches.Windows(signals, *segments, self.model.examples, self.model.hop)
         return metrics.score(
             batches.predict(self.model, chosen, self.batch_size, self.pmap), self.model.tones, segments.samples
         )
 
     def estimate(self, mixture: NDArray) -> NDArray[np.float32]:
-        """Outputs (M, K, N) for whole recordings (M, N), as they come."""
+        """Outputs (M, K, N) for whole recordings (M, N), as they come; what is missing is known to filters alone."""
         if self.model.front:
             tones = [self.metadata.frequencies] * len(mixture)
             return fronts.estimate(self.model, self.metadata, mixture, tones, self.pmap)
-        read = torch.from_numpy(batches.scaled(mixture, self.metadata.center, self.metadata.scale)).to(self.device)
+        known = batches.scaled(without_gaps(mixture), self.metadata.center, self.metadata.scale)
+        read = torch.from_numpy(known).to(self.device)
         return streams.estimate(self.model, read, self.metadata.reset_samples, self.batch_size, self.pmap)
+
+
+def without_gaps(mixture: NDArray) -> NDArray:
+    """The same with 0 where a sample is missing, for what reads samples only."""
+    return np.where(np.isnan(mixture), 0.0, mixture)
 
 
 def score(targets: NDArray, outputs: NDArray, settling: int) -> metrics.Scores:

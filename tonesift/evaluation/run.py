@@ -13,7 +13,7 @@ from tonesift.data.segments import Segments
 from tonesift.errors import InputError
 from tonesift.evaluation import comparison, tables
 from tonesift.evaluation.comparison import Row, Task
-from tonesift.evaluation.estimator import NetworkEstimator
+from tonesift.evaluation.estimator import NetworkEstimator, without_gaps
 from tonesift.evaluation.segments import choose_segments
 from tonesift.metadata import Metadata
 from tonesift.metrics import rounded
@@ -38,10 +38,8 @@ class Result(NamedTuple):
         R^2 of each network of an ensemble; empty if it is none.
     microseconds : float
         For each output sample of the network on test.
-    mixture, targets : ndarray, shapes (R, N) and (R, K, N)
-        The test recordings; 0 where a sample is missing.
-    missing : ndarray of bool, shape (R, N)
-        Which samples of the mixtures are.
+    heard, targets : ndarray, shapes (R, N) and (R, K, N)
+        The test recordings: mixtures, NaN where a sample is missing, and tones.
     segments : Segments
         What of them the network was judged on.
     """
@@ -53,9 +51,8 @@ class Result(NamedTuple):
     latency_ms: float
     members: list[float]
     microseconds: float
-    mixture: NDArray
+    heard: NDArray
     targets: NDArray
-    missing: NDArray[np.bool_]
     segments: Segments
 
 
@@ -79,29 +76,35 @@ def evaluate(
     task = comparison.make_task(test.facts, test.samples)
     segments = choose_segments(metadata, settings, task, (test.count, test.samples), split)
     memory.check(memory_needed(estimator, segments.test, test))
-    mixture, targets = test.read()
-    missing = np.stack([test.missing(index) for index in range(test.count)])
+    heard, targets = _read(test)
+    mixture = without_gaps(heard)
     if task.conditions.on:
-        task = replace(task, measured=comparison.measure(mixture, targets, missing))
+        task = replace(task, measured=comparison.measure(mixture, targets, np.isnan(heard)))
     begin = time.perf_counter()
-    scored = estimator.score(mixture, targets, segments.test)
+    scored = estimator.score(heard, targets, segments.test)
     seconds = time.perf_counter() - begin
-    trained = estimator.score(*train.read(), segments.train)
+    trained = estimator.score(*_read(train), segments.train)
     several = estimator.model.members if len(estimator.model.members) > 1 else []
-    members = [replace(estimator, model=member).score(mixture, targets, segments.test) for member in several]
+    members = [replace(estimator, model=member).score(heard, targets, segments.test) for member in several]
     return Result(
         task=task,
         tones=tables.tones(task.facts.frequencies, scored.tallies, trained.tallies, targets, mixture),
         own=own_rows(estimator, task, scored, segments.test),
-        settled=settled(estimator, scored, targets, mixture),
+        settled=settled(estimator, scored, targets, heard),
         latency_ms=1000 * metadata.latency / metadata.sampling_rate,
         members=[sum(each.tallies, metrics.Tally()).r2 for each in members],
         microseconds=1e6 * seconds / sum(seen.count for seen in scored.tallies),
-        mixture=mixture,
+        heard=heard,
         targets=targets,
-        missing=missing,
         segments=segments.test,
     )
+
+
+def _read(source: recordings.Recordings) -> tuple[NDArray, NDArray]:
+    """Mixtures (R, N), NaN where a sample is missing, and tones (R, K, N) of a set of recordings."""
+    mixture, tones = source.read()
+    missing = np.stack([source.missing(index) for index in range(source.count)])
+    return np.where(missing, np.float32(np.nan), mixture), tones
 
 
 def memory_needed(estimator: NetworkEstimator, segments: Segments, test: recordings.Recordings) -> dict[str, float]:
@@ -144,13 +147,13 @@ def own_rows(estimator: NetworkEstimator, task: Task, scored: metrics.Scores, se
 
 
 def settled(
-    estimator: NetworkEstimator, scored: metrics.Scores, targets: NDArray, mixture: NDArray
+    estimator: NetworkEstimator, scored: metrics.Scores, targets: NDArray, heard: NDArray
 ) -> dict[str, dict[str, float]]:
     """Figures after the first second: of the streams, and of the test recordings from their own start."""
     if scored.settled is None:
         return {}
     settling = estimator.settling
-    outputs = estimator.estimate(mixture)
+    outputs = estimator.estimate(heard)
     pairs = [(targets[..., settling:].swapaxes(0, 1), outputs[..., settling:].swapaxes(0, 1))]
     whole = metrics.tally_tones(pairs, targets.shape[1])
     overall = sum(scored.settled, metrics.Tally())

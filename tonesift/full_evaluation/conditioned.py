@@ -29,7 +29,7 @@ def table(network: Estimator, task: Task, samples: int) -> Table:
     Parameters
     ----------
     network : callable
-        Mixtures (M, N) to estimates (M, K, N).
+        Mixtures (M, N), NaN where a sample is missing, to estimates (M, K, N).
     task : Task
         What the test recordings are; the filters are told as much as it says.
     samples : int
@@ -47,7 +47,7 @@ def table(network: Estimator, task: Task, samples: int) -> Table:
     heard, tones = (np.concatenate(signals) for signals in zip(*made, strict=True))
     found = rivals.all_rivals(task) | rivals.named_tones(task)
     found = {name: found[name] for name in RIVALS if name in found}
-    outputs = {"network": network(rivals.without_gaps(heard).astype(np.float32))}
+    outputs = {"network": network(heard.astype(np.float32))}
     outputs |= {name: rival.estimate(heard) for name, rival in found.items()}
     taken = found[rivals.AUTO].estimate.taken if rivals.AUTO in found else []
     settled = round(task.facts.sampling_rate)

@@ -17,6 +17,7 @@ from tonesift.estimators import filters, limits
 from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracker
 from tonesift.evaluation.comparison import Row, Task
+from tonesift.evaluation.estimator import without_gaps
 from tonesift.streaming.namedtones import NamedToneFilter
 
 WORDS = {"frequencies": "frequencies", "noise_std": "noise level", "second_moment": "amplitude prior"}
@@ -103,11 +104,6 @@ def _posterior(task: Task, hop: int) -> Estimator:
         return limits.posterior_mean(without_gaps(mixture), task.tones, task.noise_std, seen, periodic=task.periodic)
 
     return estimate
-
-
-def without_gaps(mixture: NDArray) -> NDArray:
-    """The same with 0 where a sample is missing."""
-    return np.where(np.isnan(mixture), 0.0, mixture)
 
 
 def _tracker(task: Task, options: dict[str, Any]) -> Estimator:

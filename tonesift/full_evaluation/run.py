@@ -16,7 +16,7 @@ from tonesift.data.segments import Segments
 from tonesift.estimators import limits
 from tonesift.evaluation import comparison
 from tonesift.evaluation.comparison import Row, Task
-from tonesift.evaluation.estimator import ALL_THE_PAST, NetworkEstimator
+from tonesift.evaluation.estimator import ALL_THE_PAST, NetworkEstimator, without_gaps
 from tonesift.evaluation.run import Result
 from tonesift.evaluation.tables import Table, cells
 from tonesift.full_evaluation import conditioned, figures, rivals, robustness, uncertainty
@@ -88,13 +88,12 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
     history : mapping of str to ndarray, shape (epochs,)
         Curves of its training, from `tables.read_history`.
     """
-    task, mixture, targets = result.task, result.mixture, result.targets
-    heard = np.where(result.missing, np.float32(np.nan), mixture)
+    task, heard, targets = result.task, result.heard, result.targets
     memory = Memory(estimator.metadata.reset_samples, estimator.context, estimator.metadata.latency)
     rows = rival_rows(task, heard, targets, result.segments, memory)
     share = slice(0, max(1, WHOLE_SAMPLES // targets.shape[2]))
-    mixture, heard, targets = mixture[share], heard[share], targets[share]
-    error = estimator.estimate(mixture) - targets
+    heard, targets = heard[share], targets[share]
+    error = estimator.estimate(heard) - targets
     alike = {
         name: as_reset(rival.estimate, memory.reset)
         for name, rival in own_rivals(task, memory).items()
@@ -108,7 +107,7 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
     longest = min(targets.shape[2], ROBUST_SAMPLES)
     points, curves = robustness_curves(compared, task.facts, longest)
     under = conditioned.table(estimator.estimate, task, longest)
-    pictures = draw(result, rows, history, memory.reset, mixture[0], targets[0], error[0] + targets[0])
+    pictures = draw(result, rows, history, memory.reset, without_gaps(heard[0]), targets[0], error[0] + targets[0])
     pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in compared})
     if under:
         pictures["conditions"] = figures.conditions(under, conditioned.labels(labels["network"]))

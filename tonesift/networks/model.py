@@ -257,7 +257,7 @@ def load(path: str | Path) -> tuple[Model, Metadata]:
         If the file is missing, damaged, not a tonesift model or of another version.
     """
     path = Path(path)
-    remedy = "train it with `dvc repro train`, or bring the committed one back with `make undo`"
+    remedy = _remedy(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file: {remedy}")
     try:
@@ -280,6 +280,15 @@ def load(path: str | Path) -> tuple[Model, Metadata]:
     model = build(metadata)
     model.load_state_dict(weights)
     return model, metadata
+
+
+def _remedy(path: Path) -> str:
+    """What helps against a model file that is damaged: one of a pipeline can be made again, others are the user's."""
+    folder = path.parent.parent
+    if path != folder / "models" / "model.safetensors" or not (folder / "dvc.yaml").is_file():
+        return "name another model file"
+    stage = "train" if folder == Path() else f"{folder}/dvc.yaml"
+    return f"train it with `dvc repro {stage}`, or bring the committed one back with `make undo`"
 
 
 def _fits(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> bool:

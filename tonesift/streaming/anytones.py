@@ -42,7 +42,7 @@ class AnyToneFilter(states.Saved):
     metadata : Metadata
         Of the model file.
     frequencies : sequence of float
-        Hz, of all tones that are in the recording, K of them.
+        Hz, of all tones that are in the recording, K of them, in any order: it is that of what comes out.
     tones : sequence of int, optional
         Which tones to give, from 0, in this order; all of them without a choice.
     gaps : {'predict', 'refuse', 'zero', 'hold'}
@@ -80,11 +80,11 @@ class AnyToneFilter(states.Saved):
             )
         self.sampling_rate, self.hop = metadata.sampling_rate, model.hop
         check_tones(frequencies, self.sampling_rate)
-        if not model.selects and tuple(frequencies) != metadata.frequencies:
-            known = ",".join(f"{tone:.12g}" for tone in metadata.frequencies)
-            raise InputError(f"--tones: the model corrects the filters of its own tones together: give --tones {known}")
-        self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
+        if not model.selects:
+            self.tones = tuple(_places(frequencies, metadata.frequencies)[tone] for tone in self.tones)
+            frequencies = metadata.frequencies
+        self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.frequencies = tuple(self.all_frequencies[tone] for tone in self.tones)
         self._model, self._metadata, self._clip, self._how = model, metadata, clip, gaps
         self._first = -(-first_samples(self.all_frequencies, self.sampling_rate) // self.hop) * self.hop
@@ -251,17 +251,25 @@ class AnyToneFilter(states.Saved):
         return f"method hybrid: filters corrected by a network (R2 {summary.r2:.4f} on the recordings it validated on)"
 
     def notes(self) -> list[str]:
-        """What is to be said of the tones: those that the network was not trained for."""
-        low, high = trained_range(self._metadata)
+        """What is to be said once it is over: of a short recording, and of tones that it was not trained for."""
+        found, (low, high) = states.unsettled(self.samples, self.sampling_rate), trained_range(self._metadata)
         outside = [f"{tone:.12g}" for tone in self.all_frequencies if not low <= tone <= high]
-        if not outside:
-            return []
-        return [f"{', '.join(outside)} Hz: the network was trained on tones of {low:g} to {high:g} Hz"]
+        if outside:
+            found.append(f"{', '.join(outside)} Hz: the network was trained on tones of {low:g} to {high:g} Hz")
+        return found
 
 
 def trained_range(metadata: Metadata) -> tuple[float, float]:
     """Lowest and highest frequency in Hz of the tones that a model was trained on."""
     return metadata.tone_range or (min(metadata.frequencies), max(metadata.frequencies))
+
+
+def _places(frequencies: Sequence[float], own: tuple[float, ...]) -> list[int]:
+    """Where tones stand among those that a model takes all together."""
+    if sorted(frequencies) != sorted(own):
+        known = ",".join(f"{tone:.12g}" for tone in own)
+        raise InputError(f"--tones: the model corrects the filters of its own tones together: give --tones {known}")
+    return [own.index(frequency) for frequency in frequencies]
 
 
 def _check_scale(scale: NDArray[np.float64]) -> None:

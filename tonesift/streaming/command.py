@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,16 @@ class Chain(NamedTuple):
     network: str = ""
 
 
+class Once(argparse.Action):
+    """An option that is given once: a second one would take the place of the first without a word."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: object) -> None:
+        """Keep the value."""
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, f"given twice, {getattr(namespace, self.dest)} and {values}: give one")
+        setattr(namespace, self.dest, values)
+
+
 class Choosing(Constancy):
     """Says which filter a signal of named tones was given; of a stream at once, of a file when it is over."""
 
@@ -71,8 +81,7 @@ class Choosing(Constancy):
 
     def finish(self) -> list[str]:
         """What was not said before."""
-        notes = [] if self._line else self._filter.notes()
-        return [*self._news(), *notes, *([self._hint] if self._hint else [])]
+        return [*self._news(), *([self._hint] if self._hint else [])]
 
     def _news(self) -> list[str]:
         before, self._said = self._said, self._line or self._filter.method_line
@@ -81,6 +90,7 @@ class Choosing(Constancy):
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    command.register("action", None, Once)
     add = command.add_argument
     add("input", type=Path, help="mixture: text (.csv .tsv .txt), sound, .npy, .h5 or .mat; - for lines from a pipe")
     add("--model", type=Path, help=f"model file (default: {MODEL})")
@@ -160,7 +170,7 @@ def _filter(arguments: argparse.Namespace, chained: Callable[[Source], Chain], s
         keeping.save(tone_filter, arguments.state, chain.network)
     if ending.unread:  # whoever read the tones has had enough
         return 0
-    notes.say(watch.finish())
+    notes.say([*watch.finish(), *tone_filter.notes()])
     print(_summary(chain, before, time.perf_counter() - begin), file=sys.stderr)
     if arguments.state and tone_filter.waiting:
         why = "for their hop to be full" if arguments.tones is None else "for more to choose a filter by"
@@ -221,7 +231,7 @@ def _trained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
             raise InputError(f"--{option}: it is of filters without a model: say which tones, such as --tones 50,100")
     if arguments.gaps == "predict":
         raise InputError(f"--gaps predict: a network cannot go on without samples: choose one of {', '.join(GAPS)}")
-    model, metadata = models.load(_there(arguments.model or MODEL))
+    model, metadata = models.load(arguments.model or MODEL)
     tone_filter = ToneFilter(model, metadata, _wanted(arguments.tone, model.tones), arguments.gaps or "refuse")
 
     def chained(source: Source) -> Chain:
@@ -244,7 +254,7 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
         raise InputError("--resample: filters of named tones have no sampling rate of their own: leave it out")
     frequencies = units.frequencies(arguments.tones)
     wanted, limits = _wanted(arguments.tone, len(frequencies)), _limits(arguments.clip)
-    method = "auto" if arguments.method in (None, "filters") else arguments.method
+    method = _method(arguments.method)
 
     def chained(source: Source) -> Chain:
         rate = _rate(source, _given_rate(arguments), None)
@@ -261,16 +271,17 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     return chained
 
 
-def _there(model: Path) -> Path:
-    """A model file that exists, or is said what makes it."""
-    pipeline = model.parent.parent / "dvc.yaml"
-    if model != MODEL and not model.is_file():
-        made = model == ANY_TONES or pipeline.is_file()
-        remedy = (
-            f"make it with `dvc repro {pipeline}` in a clone, or name a --model" if made else "name a --model that is"
-        )
-        raise InputError(f"{model}: no such file: {remedy}")
-    return model
+def _method(name: str | None) -> str:
+    """What filters of named tones are to be made of."""
+    from tonesift.estimators.tracking.choice import parts
+
+    if name in (None, "auto", "filters"):
+        return "auto"
+    try:
+        parts(name)
+    except InputError as error:
+        raise InputError(f"--{error}; filters, which is auto without networks; or hybrid, of a --model") from error
+    return name
 
 
 def _any_tones(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
@@ -279,7 +290,7 @@ def _any_tones(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
 
     if arguments.model is not None and arguments.method not in (None, "hybrid"):
         raise InputError(f"--method {arguments.method}: it is of filters without a model: leave --model out")
-    frequencies, path = units.frequencies(arguments.tones), _there(arguments.model or ANY_TONES)
+    frequencies, path = units.frequencies(arguments.tones), arguments.model or ANY_TONES
     options = {"tones": _wanted(arguments.tone, len(frequencies)), "clip": _limits(arguments.clip)}
     tone_filter = AnyToneFilter.load(path, frequencies, gaps=arguments.gaps or "predict", **options)
 

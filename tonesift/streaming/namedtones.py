@@ -311,8 +311,8 @@ class NamedToneFilter(states.Saved):
         one, found = self._bank.trackers[0], []
         if one.clipped:
             limits = " and ".join(f"{at:.3g}" for at in one.settings.clip if math.isfinite(at))
-            found.append(f"{one.clipped / seen:.0%} clipped at {limits}")
-        return [*found, f"{one.missing / seen:.0%} missing"] if one.missing else found
+            found.append(f"{_share(one.clipped / seen)} clipped at {limits}")
+        return [*found, f"{_share(one.missing / seen)} missing"] if one.missing else found
 
     def notes(self) -> list[str]:
         """What is to be said of the recording once it is over."""
@@ -336,6 +336,11 @@ def shown_time(seconds: float) -> str:
         if seconds >= 3 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def _share(part: float) -> str:
+    """A share in percent, of which a small one is no 0."""
+    return f"{part:.0%}" if part >= 0.01 else f"{100 * part:.1g}%"
 
 
 def _worth(gain: float) -> str:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
 
+SETTLING = 1.0  # s, after which evaluations call a network settled
+
 
 def write(path: str | Path, state: dict[str, NDArray]) -> None:
     """Write a state to a NumPy .npz file, replaced only once the new one is whole."""
@@ -41,6 +43,14 @@ def check_tones(theirs: list[int], own: Sequence[int], name: str) -> None:
             f"{name}: the state of tones {theirs} (from 0), but this filter gives {list(own)}: ask for the same tones, "
             "or begin a new stream"
         )
+
+
+def unsettled(samples: int, sampling_rate: float) -> list[str]:
+    """What is to be said of a signal that ends before a network's state has settled; nothing of a longer one."""
+    seconds = samples / sampling_rate
+    if seconds >= SETTLING:
+        return []
+    return [f"{seconds:.3g} s of it, but the network takes about {SETTLING:g} s to settle: until then it is less exact"]
 
 
 class Saved(ABC):

@@ -290,6 +290,10 @@ class ToneFilter(states.Saved):
         behind = {"constant_values": np.nan} if isinstance(self._network, FrontStepper) else {}
         return self._advance(np.pad(left, (0, -len(left) % self.hop), **behind))[:, : len(left)]
 
+    def notes(self) -> list[str]:
+        """What is to be said of the recording once it is over."""
+        return [] if self._reset_frames else states.unsettled(self.samples, self.sampling_rate)
+
     def state(self) -> dict[str, NDArray]:
         """Everything needed to go on later, in another filter of the same model and tones: arrays by name."""
         self._check_open()

@@ -77,9 +77,9 @@ def test_a_file_that_tells_no_rate_is_taken_as_it_is(tmp_path):
 def test_one_that_is_too_short_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(300.0))
     refused(
-        tmp_path / "a.npy", r"100 samples to test on \(the last third\), but a recording has 101: take a longer", 101
+        tmp_path / "a.npy", r"100 samples to test on \(the last third\), but a recording takes 101: take a longer", 101
     )
-    refused(tmp_path / "a.npy", r"200 samples to train on \(the first two thirds\), but a recording has 201", 201)
+    refused(tmp_path / "a.npy", r"200 samples to train on \(the first two thirds\), but a recording takes 201", 201)
 
 
 def test_a_silent_one_is_refused(tmp_path):

@@ -111,8 +111,13 @@ def test_a_background_of_another_kind_is_read_and_what_cannot_serve_refused(data
     with pytest.raises(InputError, match=r"other\.npz: no archive of NumPy's with an array 'ecg'"):
         mains.draw_set(data, True, str(tmp_path / "other.npz"))
     np.savez(tmp_path / "short.npz", ecg=np.arange(900))
-    with pytest.raises(InputError, match=r"short\.npz: 600 samples to train on .*, but a recording has"):
+    with pytest.raises(InputError, match=r"short\.npz: 600 samples to train on .*, but a recording takes up to 3460:"):
         mains.draw_set(data, False, str(tmp_path / "short.npz"))
+    np.savez(tmp_path / "fits.npz", ecg=np.arange(3 * 2880) % 7)  # a third to test on, as it is
+    assert len(list(mains.draw_set(data, True, str(tmp_path / "fits.npz"))[1])) == 30
+    np.savez(tmp_path / "fits.npz", ecg=np.arange(3 * 2880 - 3) % 7)
+    with pytest.raises(InputError, match=r"2879 samples to test on .*, but a recording takes 2880: take a longer"):
+        mains.draw_set(data, True, str(tmp_path / "fits.npz"))
 
 
 PROGRAM = """

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def test_the_same_model_is_the_same_file(model, tmp_path):
             lambda path: save_file(
                 {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 3})}
             ),
-            r"incomplete or damaged \(model is missing\): train it with",
+            r"incomplete or damaged \(model is missing\): name another model file",
         ),
     ],
 )
@@ -232,3 +233,21 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path, damage, message)
     with pytest.raises(InputError, match=message) as caught:
         models.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "pipeline", "remedy"),
+    [
+        (".", "models/model.safetensors", "dvc.yaml", "train it with `dvc repro train`, or bring .* `make undo`"),
+        (".", "hum/models/model.safetensors", "hum/dvc.yaml", "train it with `dvc repro hum/dvc.yaml`, or bring"),
+        (".", "models/other.safetensors", "dvc.yaml", "name another model file$"),
+        ("own", "models/model.safetensors", "dvc.yaml", "name another model file$"),
+    ],
+)
+def test_the_remedy_is_of_the_file(tmp_path, monkeypatch, folder, name, pipeline, remedy):
+    for made in (Path(folder, name), Path(pipeline)):
+        (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / made).write_bytes(b"damaged")
+    monkeypatch.chdir(tmp_path / folder)
+    with pytest.raises(InputError, match=rf"{name}: not a whole safetensors file \(.*\): {remedy}"):
+        models.load(name)

@@ -107,9 +107,43 @@ def test_the_loudest_samples_give_numbers_and_the_filter_finds_back():
 
 def test_tones_outside_of_what_it_was_trained_on_are_said():
     model, described = drawn()
-    assert AnyToneFilter(model, described, TONES).notes() == []
-    (said,) = AnyToneFilter(model, described, [0.5, 20.0, 130.0]).notes()
-    assert said == "0.5, 130 Hz: the network was trained on tones of 0.7 to 60 Hz"
+    for tones, lines in {
+        tuple(TONES): [],
+        (0.5, 20.0, 130.0): ["0.5, 130 Hz: the network was trained on tones of 0.7 to 60 Hz"],
+    }.items():
+        tone_filter = AnyToneFilter(model, described, tones)
+        tone_filter.push(recording()[0][:1000])
+        assert tone_filter.notes() == lines
+
+
+def test_a_recording_too_short_to_settle_is_said():
+    tone_filter = AnyToneFilter(*drawn(), TONES)
+    tone_filter.push(recording()[0][:900])
+    assert tone_filter.notes() == [
+        "0.9 s of it, but the network takes about 1 s to settle: until then it is less exact"
+    ]
+
+
+def test_tones_that_a_network_takes_together_come_in_the_order_asked_for():
+    described = metadata(
+        {"family": "hybrid", "hop": 10, "conditioning": "heads"},
+        {"stateful": True},
+        frequencies=tuple(TONES),
+        center=0.0,
+    )
+    model = network(3, family="hybrid", hop=10, conditioning="heads")
+    torch.nn.init.normal_(model.head.weight, std=0.1, generator=torch.Generator().manual_seed(3))
+    mixture = recording()[0]
+    own = whole(AnyToneFilter(model, described, TONES), mixture)
+    for order in ([2, 0, 1], [1, 2, 0]):
+        asked = [TONES[tone] for tone in order]
+        other = AnyToneFilter(model, described, asked)
+        assert other.frequencies == tuple(asked)
+        assert np.array_equal(whole(other, mixture), own[order])
+        assert np.array_equal(whole(AnyToneFilter(model, described, asked, tones=[1]), mixture), own[order[1:2]])
+    for tones in (TONES[:2], [4.0, 11.0, 31.0]):
+        with pytest.raises(InputError, match=r"tones together: give --tones 4,11,30$"):
+            AnyToneFilter(model, described, tones)
 
 
 def test_a_state_of_another_filter_or_a_damaged_one_is_refused():

@@ -197,7 +197,9 @@ def refused(message, *words):
 def test_a_state_whose_network_cannot_go_on_is_refused(place, capsys):
     filtered(capsys, "switching.npy", *NAMED, "-o", "out.npy", "--state", "state.npz")
     refused("does not take this: go on with the same tones", "steady.npy", "--rate", "1000", "--tones", "4,61")
-    refused("not the state of a filter of named tones", "steady.npy", *NAMED, "--method", "filters")
+    for method, wanted in {"filters": "method auto, with filters alone", "kalman": "method kalman"}.items():
+        message = f"state.npz: made by method auto, with the network of any-tones, but this is {wanted}: go on as"
+        refused(message, "steady.npy", *NAMED, "--method", method)
     state = dict(np.load("state.npz"))
     np.savez("state.npz", **(state | {"network": np.array("another")}))
     refused("it goes on with a network that is not known here: begin a new stream", "steady.npy", *NAMED)

@@ -72,7 +72,10 @@ def test_npy_to_npy_gives_the_batch_result_and_says_what_was_done(place):
     found = np.load(place / "out.npy")
     assert found.shape == (TONES, 123)
     assert np.abs(found - expected(place)).max() < 1e-6
-    (summary,) = done.stderr.splitlines()
+    note, summary = done.stderr.splitlines()
+    assert note.endswith(
+        "in.npy: 0.123 s of it, but the network takes about 1 s to settle: until then it is less exact"
+    )
     assert summary.startswith("filter: 123 samples, 0.123 s of signal in ")
     assert summary.endswith("x real time); latency 10 samples (10 ms); gaps filled: 0")
 
@@ -150,6 +153,16 @@ def test_mistakes_are_one_line(place, source, output, options, message):
     (place / "short.csv").write_text("1\n2\n3\n")
     options = [place / option if option.startswith("out.np") else option for option in options]
     refused(message, place, source, output, *options)
+
+
+@pytest.mark.parametrize("twice", [("--rate", "1000"), ("--state", "s.npz"), ("-o", "out.npy"), ("--column", "1")])
+def test_an_option_that_can_be_given_once_is_refused_twice(place, capsys, twice):
+    parser = argparse.ArgumentParser()
+    filtering.add_arguments(parser)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["in.npy", "-o", "other.npy", *twice, *twice])
+    assert f"{twice[0]}" in (said := capsys.readouterr().err.splitlines()[-1])
+    assert "given twice" in said
 
 
 def test_a_rate_that_contradicts_the_file_is_refused(place):

@@ -1,6 +1,7 @@
 """`filter --tones`, without a model: what it writes, what it says, and what it refuses."""
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from networks import metadata
 from scipy.io import wavfile
 
 from tonesift.errors import InputError
+from tonesift.networks import model as models
 from tonesift.streaming import command as filtering
 
 HUM = ("--tones", "5,12Hz", "--rate", "100")
@@ -99,6 +102,69 @@ def test_a_method_that_is_asked_for_is_taken(place, capsys):
     assert lines[0].startswith(f"note: {place / 'in.npy'}: method extended-student, as asked: frequencies that drift")
 
 
+@pytest.fixture
+def states(place, monkeypatch):
+    """The folder, to be in, with a state of every maker; of filters also one that waits for more."""
+    monkeypatch.chdir(place)
+    described = metadata(
+        {"family": "hybrid", "hop": 5}, {"stateful": True}, frequencies=(5.0, 12.0), sampling_rate=100.0, center=0.0
+    )
+    models.save(place / "hybrid.safetensors", models.build(described), described)
+    own = metadata({}, {"stateful": True}, sampling_rate=100.0)
+    models.save(place / "own.safetensors", models.build(own), own)
+    np.save("few.npy", recording()[1][:20])
+    for state, (source, *options) in MAKERS.items():
+        assert run(source, *options, "--state", state, "-o", "out.npy", "--force") == 0
+    return place
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    filtering.add_arguments(parser)
+    return filtering.run(parser.parse_args(list(words)))
+
+
+KALMAN, HYBRID = (*HUM, "--method", "kalman-student"), (*HUM, "--model", "hybrid.safetensors")
+MAKERS = {
+    "auto.npz": ("in.npy", *HUM),
+    "kalman.npz": ("in.npy", *KALMAN),
+    "few.npz": ("few.npy", *HUM),
+    "hybrid.npz": ("in.npy", *HYBRID),
+    "own.npz": ("in.npy", "--rate", "100", "--model", "own.safetensors"),
+}
+MADE = (
+    "method auto, with filters alone",
+    "method kalman-student",
+    "filters of named tones",
+    "method hybrid",
+    "a model of its own tones",
+)
+
+
+def test_a_state_of_another_method_is_refused_by_both_names(states):
+    for (state, made), (other, wanted) in itertools.permutations(zip(MAKERS, MADE, strict=True), 2):
+        message = f"{state}: made by {made}.*, but this is {wanted}.*: go on as it was begun, or name another --state"
+        if other == "few.npz":  # that is method auto too
+            continue
+        if state == "few.npz" and other == "kalman.npz":  # what it waits for is not said in it
+            message = "few.npz: the state of filter .*: go on with the same tones, sampling rate and method"
+        if (state, other) != ("few.npz", "auto.npz"):
+            with pytest.raises(InputError, match=message):
+                run(*MAKERS[other], "--state", state, "-o", "out.npy", "--force")
+    np.savez("auto.npz", x=np.zeros(3))
+    with pytest.raises(InputError, match=r"auto\.npz: not the state of a filter: remove it to begin a new stream"):
+        run(*MAKERS["auto.npz"], "--state", "auto.npz", "-o", "out.npy")
+
+
+@pytest.mark.parametrize(("gap", "said"), [(1, "0.1% missing"), (14, "1% missing"), (300, "30% missing")])
+def test_a_small_share_is_no_0(place, capsys, gap, said):
+    samples = recording()[1]
+    samples[500 : 500 + gap] = np.nan
+    np.save(place / "in.npy", samples)
+    lines = filtered(capsys, place / "in.npy", *HUM, "--method", "kalman", "-o", place / "out.npy")
+    assert lines[0].endswith(f", {said}")
+
+
 def test_limits_may_be_told(place, capsys):
     np.save(place / "in.npy", np.clip(recording()[1], -0.8, 0.8))
     lines = filtered(capsys, place / "in.npy", *HUM, "--clip=-0.8,0.8", "-o", place / "out.npy")
@@ -168,7 +234,8 @@ def refused(message, place, *options):
             ("--tones", "5"),
             "it does not tell its sampling rate: say it, such as --rate 1000, or 1h for one sample an hour",
         ),
-        ((*HUM, "--method", "lstm"), "method: got 'lstm', but it is auto, or one of kalman, wander"),
+        ((*HUM, "--method", "lstm"), "--method: got 'lstm', but it is auto, or one of kalman, wander"),
+        ((*HUM, "--method", "lstm"), "; filters, which is auto without networks; or hybrid, of a --model"),
         ((*HUM, "--clip", "3"), "--clip 3: two numbers with a comma between them, the lowest first"),
         ((*HUM, "--clip", "3,1"), "--clip 3,1: two numbers with a comma between them, the lowest first"),
         ((*HUM, "--tone", "3"), "--tone 3: tones are different numbers from 1 to 2"),
