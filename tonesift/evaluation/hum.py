@@ -4,7 +4,7 @@ All figures but R² are in µV, of recordings in mV, behind the first second: of
 taken out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +109,7 @@ def qrs(ecg: Array, rate: float) -> NDArray[np.bool_]:
     return np.convolve(steep, np.ones(2 * round(AROUND * rate) + 1), "same") > 0.5
 
 
-def notch(samples: Array, frequencies: tuple[float, ...], rate: float, quality: float) -> Array:
+def notch(samples: Array, frequencies: Sequence[float], rate: float, quality: float) -> Array:
     """What notch filters of a quality at the tones take out, one behind the other, (K, N)."""
     left, found = samples, []
     for frequency in frequencies:
