@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -457,9 +457,10 @@ def storage(folder: Path, trials: int, url: str | None) -> None:
 
 def write_trials(store: BaseStorage, trials: int) -> float:
     """Seconds that a campaign's trials take to be written, with everything that the driver writes of them."""
-    study, result = studies.load(ROOT / "studies" / f"{PATTERN}.yaml"), asdict(outcome())
-    campaign = Campaign.begin(store, f"scale-{os.getpid()}", study, {"baseline": "0" * 40})
-    params = campaigns.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1].trials()[0].params
+    study, result = studies.load(ROOT / "studies" / f"{PATTERN}.yaml"), outcome()
+    committed = campaigns.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1]
+    campaign = Campaign.begin(store, f"scale-{os.getpid()}", study, committed.facts.model_dump())
+    params = committed.trials()[0].params
     kinds = forms(study, {})
     begin = time.perf_counter()
     for number in range(trials):

@@ -86,8 +86,8 @@ class Account:
         parts += [f"{never} not run"] if never else []
         if failed:
             self.display.say(
-                f"why: python -m dvcsweep status {self.campaign.facts['file']}; again: python -m dvcsweep run "
-                f"{self.campaign.facts['file']} --retry-failed"
+                f"why: python -m dvcsweep status {self.campaign.facts.file}; again: python -m dvcsweep run "
+                f"{self.campaign.facts.file} --retry-failed"
             )
         self.display.say(", ".join(parts) + (f"; ended because {reason}" if reason and never else ""))
         return int(done < asked)

@@ -108,7 +108,7 @@ class Search:
     ) -> None:
         self.study, self.repository, self.campaign = study, repository, campaign
         self.resolved, self.options, self.display = resolved, options, display
-        self.baseline: str = campaign.facts["baseline"]
+        self.baseline: str = campaign.facts.baseline
         self.place = campaigns.folder(repository, study)
         self.cache = str(repository.cache(study.pipeline))
         self.strategy = make(study, resolved.settings)
@@ -132,7 +132,7 @@ class Search:
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
         for mend in (self.repository.unlock, self.repository.drop_broken):
-            mend(self.baseline, self.campaign.facts["label"])
+            mend(self.baseline, self.campaign.facts.label)
         with interruptible(), contextlib.closing(self.options.workers(self._context())) as workers:
             self.figures.jobs = workers.count
             self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
@@ -156,7 +156,7 @@ class Search:
             study=self.study,
             repository=self.repository,
             baseline=self.baseline,
-            label=self.campaign.facts["label"],
+            label=self.campaign.facts.label,
             place=self.place,
             jobs=self.options.jobs,
             display=self.display,
@@ -256,7 +256,7 @@ class Search:
             copy(self.repository.root / path, self.place / COPIED / path)
 
     def _own_files(self) -> tuple[str, ...]:
-        file = Path(self.campaign.facts["file"])
+        file = Path(self.campaign.facts.file)
         return str(file), str(file.with_suffix(""))
 
     # What to run
@@ -347,7 +347,7 @@ class Search:
                 wanted = {**self.resolved.settings, **trial.params, **settings}
                 if self.study.budgets[rung] is not None:
                     wanted[self.study.strategy.budget] = self.study.budgets[rung]
-                name = naming.experiment(self.campaign.facts["label"], trial.index, member, self.baseline)
+                name = naming.experiment(self.campaign.facts.label, trial.index, member, self.baseline)
                 self.queue.append(Task(trial.index, member, rung, name, wanted))
 
     # One experiment
