@@ -71,6 +71,7 @@ report: MARK = --mark
 report: OPEN = --open report.html
 
 site: .venv/installed-site  ## the same for publishing, in site/: refused where a figure in the analysis is not its file's
+	@python -m workspace ready
 	@dvc repro
 	@test "$(MARK)" || rm -f site/docs/analysis.html
 	@python -m pages.report site/report.html models/README.md --site
@@ -127,7 +128,7 @@ help:  ## this list
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "tonesift needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+		{ echo "tonesift needs Python 3.11 or newer, but $(PYTHON) is older or not there: make PYTHON=python3.12 ..."; exit 1; }
 	@test -w . || { echo "this folder is not yours to write to: clone the repository into one of yours"; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No venv module? On Debian: apt-get install python3-venv"; exit 1; }
 

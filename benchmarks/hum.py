@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from benchmarks import machine
+from tonesift.evaluation import hum as judged
 from tonesift.networks import model as models
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.namedtones import NamedToneFilter
 
 RATE, MAINS, HARMONICS = 360.0, 50.0, (1.0, 0.15, 0.25)  # Hz, Hz, amplitudes beside the first
+TOLD = tuple(MAINS * order for order in range(1, len(HARMONICS) + 1))  # Hz, to every filter
 TESTED = 200.0  # s, from where on nothing was chosen
 Array = NDArray[np.float64]
 
@@ -79,21 +81,14 @@ def stretches(seed: int, count: int, seconds: float, begin: float = TESTED, end:
 
 def notch(quality: float) -> Callable[[Array], Array]:
     """What notch filters at the mains' frequency and its harmonics take out."""
-
-    def taken(samples: Array) -> Array:
-        left = samples
-        for order in range(1, len(HARMONICS) + 1):
-            left = signal.lfilter(*signal.iirnotch(order * MAINS, quality, RATE), left)
-        return samples - left
-
-    return taken
+    return lambda samples: judged.notch(samples, TOLD, RATE, quality).sum(axis=0)
 
 
 def named(method: str) -> Callable[[Array], Array]:
     """What the command takes out, told 50, 100 and 150 Hz."""
 
     def taken(samples: Array) -> Array:
-        tone_filter = NamedToneFilter([MAINS * order for order in range(1, len(HARMONICS) + 1)], RATE, method)
+        tone_filter = NamedToneFilter(TOLD, RATE, method)
         return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1).sum(axis=0, dtype="f8")
 
     return taken
@@ -104,7 +99,7 @@ def network(path: Path) -> Callable[[Array], Array]:
     model = models.load(path)
 
     def taken(samples: Array) -> Array:
-        tone_filter = AnyToneFilter(*model, [MAINS * order for order in range(1, len(HARMONICS) + 1)])
+        tone_filter = AnyToneFilter(*model, TOLD)
         return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1).sum(axis=0, dtype="f8")
 
     return taken

@@ -30,7 +30,7 @@ def r2(data: params.Data) -> float:
     settled, seen = round(data.sampling_rate), limits.hopped(data.samples, HOP)
     powers = [np.mean(tones[:, settled:] ** 2) for _, tones in pairs]
     errors = [
-        np.mean(oracle.oracle_mse(oracle.tell(facts, data.samples, index), seen)[:, settled:])
+        np.mean(oracle.oracle_mse(oracle.knowledge(facts, data.samples, index), seen)[:, settled:])
         for index in range(RECORDINGS)
     ]
     return 1.0 - float(np.sum(errors) / np.sum(powers))
@@ -55,7 +55,7 @@ def row(base: params.Data, name: str) -> list[str]:
     data = named.under(base, name, train_recordings=RECORDINGS)
     seconds = COLOURED_SECONDS if data.conditions.coloured else SECONDS
     found = [r2(data.model_copy(update={"train_seed": seed, "duration": seconds})) for seed in SEEDS]
-    beyond = ", ".join(oracle.told_beyond(data.conditions))
+    beyond = ", ".join(oracle.unknowable(data.conditions))
     spread = f"{statistics.mean(found):.5f} ± {statistics.stdev(found):.5f}"
     return [name, f"oracle, told {beyond}" if beyond else "exact", spread, linear_r2(data)]
 

@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Instant:
 
 
 @dataclass(frozen=True)
-class Course:
+class Timings:
     """How long a search took: seconds from its start to each trial's, to its end, and its largest memory in bytes."""
 
     begun: list[float]
@@ -133,7 +133,7 @@ def at(path: Path) -> tuple[studies.Study, Repository, Path]:
     return studies.load(path), Repository.around(path.parent), path.resolve()
 
 
-def search(path: Path) -> Course:
+def search(path: Path) -> Timings:
     """Run a study with workers that answer at once."""
     study, repository, file = at(path)
     answer, made = outcome(), []
@@ -148,7 +148,7 @@ def search(path: Path) -> Course:
         begin = time.perf_counter()
         run_study(study, repository, file, Options(workers=workers))
         seconds = time.perf_counter() - begin
-    return Course([one - begin for one in made[0].begun], seconds, peak())
+    return Timings([one - begin for one in made[0].begun], seconds, peak())
 
 
 def peak() -> int:
@@ -219,8 +219,8 @@ def driver(folder: Path, trials: int) -> None:
     path = clone(folder)
     for name, count in ((RANDOM, trials), (TPE, min(trials, TPE_TRIALS))):
         study = enlarge(path, name, count)
-        course = alone(search, study)
-        say_course(f"{name}, {count} trials", course)
+        timings = alone(search, study)
+        say_timings(f"{name}, {count} trials", timings)
         size = (path / ".dvc" / "tmp" / "sweeps" / study.stem / FILE).stat().st_size
         print(f"{name}: ledger {size / MIB:.1f} MiB, {size / count:.0f} bytes a trial", flush=True)
         for words, function in AFTERWARDS.items():
@@ -228,15 +228,15 @@ def driver(folder: Path, trials: int) -> None:
             print(f"{name}: {words}: {seconds:.2f} s, {memory / MIB:.0f} MiB", flush=True)
 
 
-def say_course(name: str, course: Course) -> None:
+def say_timings(name: str, timings: Timings) -> None:
     """Total, planning, and what trials cost early and late."""
-    begun = course.begun
+    begun = timings.begun
     tenth = max(1, len(begun) // 10)
     early, late = begun[tenth] - begun[0], begun[-1] - begun[-1 - tenth]
     print(
-        f"{name}: {course.seconds:.1f} s, of which {begun[0]:.1f} s before the first began; a trial "
+        f"{name}: {timings.seconds:.1f} s, of which {begun[0]:.1f} s before the first began; a trial "
         f"{1000 * early / tenth:.2f} ms in the first tenth, {1000 * late / tenth:.2f} ms in the last; "
-        f"{course.memory / MIB:.0f} MiB",
+        f"{timings.memory / MIB:.0f} MiB",
         flush=True,
     )
 
@@ -457,9 +457,10 @@ def storage(folder: Path, trials: int, url: str | None) -> None:
 
 def write_trials(store: BaseStorage, trials: int) -> float:
     """Seconds that a campaign's trials take to be written, with everything that the driver writes of them."""
-    study, result = studies.load(ROOT / "studies" / f"{PATTERN}.yaml"), asdict(outcome())
-    campaign = Campaign.begin(store, f"scale-{os.getpid()}", study, {"baseline": "0" * 40})
-    params = campaigns.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1].trials()[0].params
+    study, result = studies.load(ROOT / "studies" / f"{PATTERN}.yaml"), outcome()
+    committed = campaigns.begun(open_ledger(ROOT / "studies" / PATTERN / FILE))[-1]
+    campaign = Campaign.begin(store, f"scale-{os.getpid()}", study, committed.facts.model_dump())
+    params = committed.trials()[0].params
     kinds = forms(study, {})
     begin = time.perf_counter()
     for number in range(trials):

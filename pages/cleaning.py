@@ -67,12 +67,11 @@ class Case(NamedTuple):
     @property
     def notched(self) -> Array:
         """What notch filters leave, one for each tone."""
-        from scipy import signal
+        from tonesift.evaluation.hum import notch
 
-        left = self.recording - self.recording.mean()
-        for tone in self.tones:
-            left = signal.lfilter(*signal.iirnotch(tone, QUALITY, fs=self.rate), left)
-        return left + self.recording.mean()
+        return self.recording - notch(self.recording - self.recording.mean(), self.tones, self.rate, QUALITY).sum(
+            axis=0
+        )
 
     def error(self, left: Array) -> float:
         """Root mean square of what is wrong with it, about its mean, without the first fifth."""

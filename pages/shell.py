@@ -1,4 +1,4 @@
-"""The shell around commands that are no stages: a mistake is one line and exit status 1, and no wall-clock file."""
+"""The shell around commands that are no stages: a mistake is one line and exit status 2, and no wall-clock file."""
 
 import argparse
 import sys
@@ -18,7 +18,8 @@ def main(command: Callable[[argparse.Namespace], None], arguments: argparse.Name
     try:
         command(arguments)
     except (InputError, OSError) as error:
-        sys.exit(f"{command.__name__}: {error}")
+        print(f"{command.__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"{command.__name__}: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -123,6 +123,8 @@ class Remote:
             yield
         except Exception as error:  # each kind of server has exceptions of its own
             reason = " ".join(str(error).split()) or type(error).__name__
+            if "is not owned by current user" in reason:
+                reason += ": clone it into a folder of yours, or git config --global --add safe.directory FOLDER"
             raise SharingError(f"remote {self.name} cannot be used: {reason}") from error
 
     def _check(self) -> Findings:

@@ -1,6 +1,6 @@
 """The pipeline's stages, one module each: read arguments and parameters, call `tonesift`, write outputs.
 
-`main` is the shell around all of them. A mistake of the user's is one line for each mistake and exit status 1; Ctrl-C
+`main` is the shell around all of them. A mistake of the user's is one line for each mistake and exit status 2; Ctrl-C
 and a polite kill clean up what is half-written. When a stage succeeded or failed, and what it says of its own time, go
 into one file that is no stage's output, because wall-clock figures in an output would change `dvc.lock` at every run.
 """
@@ -79,7 +79,7 @@ def main(stage: Callable[[argparse.Namespace], dict[str, Any]], arguments: argpa
 def _fail(name: str, reason: str, clock: Path) -> NoReturn:
     _record(clock, {"status": f"{name} failed: {reason.splitlines()[0]}", "finished": _now()})
     print(f"{name}: {reason}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(2)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,8 +1,13 @@
 """Small networks with random weights, their metadata, and what PyTorch makes of a whole recording."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import torch
 from networks import lstm, metadata
+from warm import ROOT, Warm
 
 from tonesift import compute
 from tonesift.learning import streams
@@ -31,3 +36,19 @@ def filled(folder):
     models.save(folder / "model.safetensors", *make(hop=10))
     np.save(folder / "in.npy", np.random.default_rng(6).normal(size=123).astype("f4"))
     return folder
+
+
+FILTER = Warm("tonesift.streaming.command", "tonesift.streaming.anytones", "tonesift.streaming.namedtones")
+
+
+def run_filter(words, status=0, **process):
+    """`python -m tonesift`: a process that starts at once, or with options of `subprocess.run` as a shell starts it."""
+    words = [str(word) for word in words]
+    if process:
+        line = [sys.executable, "-m", "tonesift", *words]
+        done = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, timeout=120, check=False, **process)
+    else:
+        done = FILTER.run("tonesift.__main__", *words, cwd=ROOT, environment=dict(os.environ))
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done

@@ -65,7 +65,7 @@ def test_portable_is_refused_where_a_library_was_loaded_otherwise(library):
 def test_a_stage_says_so_in_one_line():
     program = "import numpy, runpy, sys; sys.argv[0] = 'x'; runpy.run_module('stages.generate', run_name='__main__')"
     done = python(program, "a.h5", "b.h5", "--clock", os.devnull + "/none")
-    assert done.returncode == 1
+    assert done.returncode == 2
     (said,) = (line for line in done.stderr.splitlines() if not line.startswith("note:"))
     assert said.startswith(
         "generate: portable arithmetic must be chosen before NumPy and PyTorch are loaded, but numpy"

@@ -370,7 +370,7 @@ BAD = {
 def test_carried_settings_that_do_not_go_together_are_refused_by_the_first_stage(spoilt, message):
     spoilt.set(BAD[message])
     failed = spoilt.stage("generate", *PATHS["generate"], check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     (said,) = failed.stderr.splitlines()
     assert said.startswith(f"generate: params.yaml: {message}")
 
@@ -382,6 +382,6 @@ def test_a_processor_without_bfloat16_refuses_it(spoilt):
         "runpy.run_module('stages.train', run_name='__main__')"
     )
     failed = spoilt.run("python", "-c", program, *PATHS["train"], check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     (said,) = (line for line in failed.stderr.splitlines() if not line.startswith("note:"))
     assert said.startswith("train: train.precision: got 'bfloat16', but this processor (cpu) lacks it: use float32")

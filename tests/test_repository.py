@@ -141,6 +141,7 @@ def test_a_subpackage_imports_only_what_it_may(package):
     below = BELOW[package]
     subpackages = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert subpackages == below.keys()
+    assert all(below[one] <= set(list(below)[:place]) for place, one in enumerate(below)), "not from the lowest up"
     for path in (ROOT / package).rglob("*.py"):
         if path.name == "__main__.py":
             continue  # the command line
@@ -247,7 +248,9 @@ def test_the_model_card_is_that_of_the_committed_figures():
 
 def test_the_readme_names_the_committed_models_digest():
     model = next(out for out in LOCK["train"]["outs"] if out["path"] == "models/model.safetensors")
-    assert f"`{model['md5']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{model['md5']}`" in text
+    assert f"all {sum(len(stage['outs']) for stage in LOCK.values())} outputs are as dvc.lock has them" in text
 
 
 def test_the_study_of_seeds_measures_the_parameters_that_are_promoted():

@@ -14,7 +14,7 @@ from tonesift.errors import InputError
 
 
 def main() -> NoReturn:
-    """Run the command named on the command line; a user's mistake is one line and exit status 1."""
+    """Run the command named on the command line; a user's mistake is one line and exit status 2."""
     _occupy_closed()
     heed = signal.getsignal(signal.SIGINT)
     if heed == signal.default_int_handler:  # PyTorch takes a second to import: Ctrl-C then simply ends the process
@@ -38,7 +38,7 @@ def main() -> NoReturn:
         _leave(0)
     except (InputError, OSError) as error:
         print(f"filter: {error}", file=sys.stderr)
-        _leave(1)
+        _leave(2)
     except KeyboardInterrupt:
         print("filter: interrupted", file=sys.stderr)
         _leave(130)

@@ -8,7 +8,7 @@ LINES, CHARACTERS = 20, 500  # of a message, and of each of its lines
 class InputError(ValueError):
     """Something given to tonesift cannot work: a parameter, a file, a recording.
 
-    The text names the thing, the value found and the rule; the stages print it without a traceback and exit with 1.
+    The text names the thing, the value found and the rule; every command prints it, no traceback, and exits with 2.
     However large what was given is, the text is not.
     """
 

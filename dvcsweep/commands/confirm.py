@@ -116,7 +116,7 @@ def _left(options: Options, end: float | None) -> Options:
 def _new_seeds(study: Study, campaign: Campaign, count: int) -> list[int]:
     """Seeds above every one that the search has used."""
     key = study.seed_parameter
-    used = [campaign.facts["settings_values"][key], *study.average_over.get(key, [])]
+    used = [campaign.facts.settings_values[key], *study.average_over.get(key, [])]
     used += [trial.params[key] for trial in campaign.trials() if key in trial.params]
     if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in used):
         raise StudyError(f"study {study.name}: seed_parameter: {key} is {used[0]!r}, but --confirm counts seeds up")

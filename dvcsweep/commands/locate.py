@@ -47,7 +47,7 @@ def locate(study: Study, repository: Repository, path: Path) -> Campaign:
             f"study {study.name} has no ledger here, and no results are committed: python -m dvcsweep run "
             f"{os.path.relpath(path)}"
         )
-    same = [[one for one in campaigns if one.facts["fingerprint"] == study.fingerprint()] for campaigns in found]
+    same = [[one for one in campaigns if one.facts.fingerprint == study.fingerprint()] for campaigns in found]
     if not any(same):
         other = next(campaigns[-1] for campaigns in found if campaigns)
         raise StudyError(
@@ -78,7 +78,7 @@ def unwritten(study: Study, repository: Repository, path: Path) -> int:
     if not mine or driver_of(live):
         return 0
     known = [*_campaigns(live / FILE), *_campaigns(results(path) / FILE)]
-    bases = {campaign.facts["baseline"] for campaign in known} | {repository.head}
+    bases = {campaign.facts.baseline for campaign in known} | {repository.head}
     written = {
         outcome.commit for campaign in known for trial in campaign.trials() for outcome in trial.experiments.values()
     }

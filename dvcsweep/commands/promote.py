@@ -27,7 +27,7 @@ def promote(study: Study, repository: Repository, campaign: Campaign, trial: Tri
         If something is not committed, which the way back would lose (what the search itself has written does not count:
         `report` writes it again); or if the pipeline fails.
     """
-    dirty = repository.dirty([str(Path(campaign.facts["file"]).with_suffix(""))], untracked=False)
+    dirty = repository.dirty([str(Path(campaign.facts.file).with_suffix(""))], untracked=False)
     if dirty:
         raise StudyError(f"not committed: {', '.join(dirty[:5])}: commit or stash first, so that there is a way back")
     settings = {**configuration(study, campaign, trial), **study.promote}

@@ -13,8 +13,8 @@ from rich.text import Text
 from dvcsweep import progress
 from dvcsweep.errors import StudyError
 from dvcsweep.record.campaigns import driver_of
-from dvcsweep.running import now
-from dvcsweep.running.now import Experiment, Now
+from dvcsweep.running import snapshot
+from dvcsweep.running.snapshot import Experiment, Snapshot
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 POINTS = 24  # of a curve that are drawn
@@ -42,26 +42,26 @@ def watch(place: Path, study: str) -> None:
     print(f"study {study} is not being run any more")
 
 
-def states(place: Path, pause: float) -> Iterator[Now]:
+def states(place: Path, pause: float) -> Iterator[Snapshot]:
     """What the driver writes, until there is none."""
     patience = time.monotonic() + WAIT
     while driver_of(place) is not None:
-        state = now.read(place)
+        state = snapshot.read(place)
         if state is not None:
             yield state
         elif time.monotonic() > patience:
-            raise StudyError(f"{place / now.FILE} cannot be read: was the search started by another version?")
+            raise StudyError(f"{place / snapshot.FILE} cannot be read: was the search started by another version?")
         time.sleep(pause if state is not None else PAUSE)
 
 
-def heading(state: Now) -> str:
+def heading(state: Snapshot) -> str:
     """The search in one line."""
     parts = [f"{state.campaign}: {state.done} of {state.total} trials done", f"{state.failed} failed", state.left]
     best = f"best {state.best}" if state.best else ""
     return ", ".join(part for part in (*parts, best) if part)
 
 
-def figures(one: Experiment, state: Now, at: float) -> list[str]:
+def figures(one: Experiment, state: Snapshot, at: float) -> list[str]:
     """An experiment's cells: name, points so far, its curve, its best and what that is held against, time left."""
     count = len(one.curve)
     of = f"{count}/{state.points}" if state.points and count else str(count)
@@ -74,7 +74,7 @@ def figures(one: Experiment, state: Now, at: float) -> list[str]:
     return [one.name, of, spark(one.curve), best, held, left or progress.clock(seconds), progress.brief(one.params)]
 
 
-def picture(state: Now) -> Table:
+def picture(state: Snapshot) -> Table:
     """The whole state for a terminal."""
     table = Table(
         *("experiment", "points", "curve", "best", "held against", "time", "parameters"),
@@ -90,7 +90,7 @@ def picture(state: Now) -> Table:
     return table
 
 
-def lines(state: Now) -> list[str]:
+def lines(state: Snapshot) -> list[str]:
     """The same in plain lines."""
     rows = ["  ".join(filter(None, figures(one, state, time.time()))) for one in state.running]
     return [heading(state), *(f"  {row}" for row in rows), *(f"  failed: {one}" for one in state.failures)]

@@ -21,8 +21,6 @@ from dvcsweep.progress import Display
 from dvcsweep.record.ledger import Campaign, names
 from dvcsweep.repository import Repository, dvc_folder
 
-FACTS = ("file", "label", "settings_values", "fingerprint", "code")
-
 
 def folder(repository: Repository, study: Study) -> Path:
     """Where a study keeps what belongs to this clone alone: ledger, logs, workers."""
@@ -67,15 +65,7 @@ def sole_driver(place: Path, name: str) -> Iterator[None]:
 def begun(storage: JournalStorage) -> list[Campaign]:
     """Campaigns of a ledger, oldest first; without one that was cut off before its facts were written."""
     campaigns = [Campaign(storage, name) for name in names(storage)]
-    whole = [campaign for campaign in campaigns if campaign.facts.get("baseline")]  # the last of them to be written
-    for campaign in whole:
-        missing = [name for name in FACTS if name not in campaign.facts]
-        if missing:
-            raise StudyError(
-                f"{campaign.name}: damaged (its ledger does not say its {', '.join(missing)}): take the committed "
-                "ledger, or move it away to begin anew"
-            )
-    return whole
+    return [campaign for campaign in campaigns if campaign.facts]
 
 
 def _facts(study: Study, repository: Repository, resolved: Resolved) -> dict[str, Any]:
@@ -93,12 +83,12 @@ def changes(
 ) -> list[str]:
     """What differs between a campaign's commit and what is here now, in words; none where it can go on."""
     parts = []
-    if campaign.facts["fingerprint"] != facts["fingerprint"]:
+    if campaign.facts.fingerprint != facts["fingerprint"]:
         parts.append("the study's definition")
-    elif campaign.facts["settings_values"] != facts["settings_values"]:
+    elif campaign.facts.settings_values != facts["settings_values"]:
         parts.append("the parameters")
-    files = _different(campaign.facts.get("files", {}), facts["files"])
-    baseline = campaign.facts["baseline"]
+    files = _different(campaign.facts.files, facts["files"])
+    baseline = campaign.facts.baseline
     if not repository.exists(baseline):
         parts.append("the baseline")
     elif baseline != repository.head:
@@ -110,7 +100,7 @@ def changes(
 
 def outdated(campaign: Campaign, study: Study, repository: Repository) -> list[str]:
     """What has changed since a campaign began, at HEAD and but for parameters, that decides its outcome."""
-    baseline = campaign.facts["baseline"]
+    baseline = campaign.facts.baseline
     if baseline == repository.head or not repository.exists(baseline):
         return []
     return begun_with(campaign, study, repository).changed(inputs(repository, study, repository.head))
@@ -119,9 +109,9 @@ def outdated(campaign: Campaign, study: Study, repository: Repository) -> list[s
 def begun_with(campaign: Campaign, study: Study, repository: Repository) -> Inputs:
     """What decided a campaign's outcome, at its commit."""
     try:
-        return inputs(repository, study, campaign.facts["baseline"])
+        return inputs(repository, study, campaign.facts.baseline)
     except StudyError:  # of another definition, which does not fit that commit
-        return Inputs(campaign.facts["code"], {})
+        return Inputs(campaign.facts.code, {})
 
 
 def _different(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -137,8 +127,8 @@ def choose(
     """
     where = os.path.relpath(path, repository.root)
     known = begun(storage)
-    if known and known[-1].facts["file"] != where and (repository.root / known[-1].facts["file"]).exists():
-        raise StudyError(f"the name {study.name} is used already, by {known[-1].facts['file']}: rename {where}")
+    if known and known[-1].facts.file != where and (repository.root / known[-1].facts.file).exists():
+        raise StudyError(f"the name {study.name} is used already, by {known[-1].facts.file}: rename {where}")
     here = _facts(study, repository, resolved)
     changed: list[str] = []
     for campaign in reversed(known):
@@ -149,7 +139,7 @@ def choose(
         changed = changed or found  # since the newest
     commit = repository.head if known else _lost_baseline(study, repository, here, resolved) or repository.head
     label = naming.new_label(
-        study.name, [campaign.facts["label"] for campaign in known if campaign.facts["baseline"] == commit]
+        study.name, [campaign.facts.label for campaign in known if campaign.facts.baseline == commit]
     )
     name = naming.campaign(label, commit)
     if known:
@@ -168,7 +158,7 @@ def _now() -> str:
 
 
 def _say_resumed(campaign: Campaign, repository: Repository, display: Display) -> None:
-    baseline = campaign.facts["baseline"]
+    baseline = campaign.facts.baseline
     done = sum(trial.finished for trial in campaign.trials())
     if done:
         display.say(f"{campaign.name}: {done} trials are done already")

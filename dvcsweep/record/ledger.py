@@ -105,7 +105,21 @@ DAMAGE = (
 
 
 class Facts(BaseModel):
-    """What every campaign that has begun knows of itself; there may be more."""
+    """What a campaign knows of itself from its beginning on: where it began, and what decides its outcome.
+
+    Attributes
+    ----------
+    baseline : str
+        Commit that its trials are based on.
+    file, label, fingerprint : str
+        Study file, its name in experiments' names, and a digest of the study's definition.
+    settings_values : dict
+        Values of the study's parameters, by key.
+    code : dict of str to str
+        Digests of the code, to be read: the commit itself is what is compared.
+    files : dict of str to str
+        Digests of what clones are given a copy of.
+    """
 
     baseline: str
     file: str
@@ -113,6 +127,7 @@ class Facts(BaseModel):
     fingerprint: str
     settings_values: dict[str, Any]
     code: dict[str, str]
+    files: dict[str, str] = {}
 
 
 OUTCOME = TypeAdapter(Outcome)
@@ -122,9 +137,7 @@ def _check(storage: JournalStorage) -> None:
     """Raise one of `DAMAGE` unless every campaign that has begun, and every trial, is what was once written."""
     for name in names(storage):
         study_id = storage.get_study_id_from_name(name)
-        facts = storage.get_study_user_attrs(study_id)
-        if "baseline" in facts:
-            Facts.model_validate(facts)
+        Campaign(storage, name)
         count = len(storage.get_study_directions(study_id))
         for frozen in storage.get_all_trials(study_id, deepcopy=False):
             trial = _trial(frozen)
@@ -167,7 +180,9 @@ class Campaign:
     def __init__(self, storage: JournalStorage, name: str) -> None:
         self.storage, self.name = storage, name
         self.study_id = storage.get_study_id_from_name(name)
-        self.facts: dict[str, Any] = storage.get_study_user_attrs(self.study_id)
+        written = storage.get_study_user_attrs(self.study_id)
+        # The baseline is written last: without it, the campaign was cut off as it began.
+        self.facts = Facts.model_validate(written) if "baseline" in written else None
 
     @classmethod
     def begin(cls, storage: JournalStorage, name: str, study: Study, facts: Mapping[str, Any]) -> "Campaign":
@@ -247,7 +262,7 @@ def check_fit(campaign: Campaign, study: Study) -> None:
     StudyError
         With the first trial that is not.
     """
-    known, objectives = forms(study, campaign.facts["settings_values"]).keys(), len(study.objective)
+    known, objectives = forms(study, campaign.facts.settings_values).keys(), len(study.objective)
     for trial in campaign.trials():
         if not set(trial.params) <= known or (trial.values is not None and len(trial.values) != objectives):
             raise StudyError(

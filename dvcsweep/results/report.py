@@ -188,7 +188,7 @@ def _facts(analysis: Analysis, campaign: Campaign) -> list[tuple[str, str]]:
         ("Fixed", ", ".join(f"{key} {text(value)}" for key, value in study.fixed.items())),
         ("Mean over", "; ".join(f"{key} {', '.join(map(text, values))}" for key, values in study.average_over.items())),
         ("Seed", str(study.seed)),
-        ("Baseline", short(str(campaign.facts.get("baseline", "")))),
+        ("Baseline", short(campaign.facts.baseline)),
     ]
     return [(name, value) for name, value in facts if value]
 
@@ -278,8 +278,8 @@ def _configurations(analysis: Analysis, campaign: Campaign) -> list[tuple[str, s
 
 
 def _commands(analysis: Analysis, campaign: Campaign) -> list[str]:
-    baseline = short(str(campaign.facts.get("baseline", "HEAD")))
-    file = campaign.facts.get("file", f"studies/{analysis.study.name}.yaml")
+    baseline = short(campaign.facts.baseline)
+    file = campaign.facts.file
     names = [name for trial in analysis.best[:1] for name in experiment_names(analysis, trial)[:1]]
     file = shlex.quote(file)
     commands = [f"python -m dvcsweep run {file}  # at commit {baseline}", f"dvc exp show --rev {baseline}"]

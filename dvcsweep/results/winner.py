@@ -33,7 +33,7 @@ def choose(study: Study, campaign: Campaign, number: int | None = None) -> Trial
 
 def configuration(study: Study, campaign: Campaign, trial: Trial) -> dict[str, Any]:
     """All parameters of a trial, by key with dots; what is averaged over stays as in the base."""
-    settings = {**campaign.facts.get("settings_values", {}), **study.fixed, **trial.params}
+    settings = {**campaign.facts.settings_values, **study.fixed, **trial.params}
     if study.budgets[-1] is not None:
         settings[study.strategy.budget] = study.budgets[-1]
     return settings

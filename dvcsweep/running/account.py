@@ -9,7 +9,7 @@ from dvcsweep.plan.studies import Study
 from dvcsweep.progress import Display, Figures
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Outcome, Trial, best_trials
-from dvcsweep.running import now
+from dvcsweep.running import snapshot
 from dvcsweep.wording import printable
 
 SHOWN = 3  # failures told to whoever watches
@@ -48,10 +48,10 @@ class Account:
             self.best = best[:1] if len(self.study.objective) == 1 else best
             self.figures.best = f"trial {self.best[0].index}: {progress.figures_line(self.best[0].values)}"
 
-    def now(self, running: list[now.Experiment], points: int | None) -> now.Now:
+    def snapshot(self, running: list[snapshot.Experiment], points: int | None) -> snapshot.Snapshot:
         """The state for whoever watches; `points` is the length of the longest whole curve."""
         figures = self.figures
-        return now.Now(
+        return snapshot.Snapshot(
             *(self.campaign.name, figures.done, figures.failed, figures.total, figures.best, figures.left()),
             sign=self.study.objective[0].sign,
             points=points,
@@ -86,8 +86,8 @@ class Account:
         parts += [f"{never} not run"] if never else []
         if failed:
             self.display.say(
-                f"why: python -m dvcsweep status {self.campaign.facts['file']}; again: python -m dvcsweep run "
-                f"{self.campaign.facts['file']} --retry-failed"
+                f"why: python -m dvcsweep status {self.campaign.facts.file}; again: python -m dvcsweep run "
+                f"{self.campaign.facts.file} --retry-failed"
             )
         self.display.say(", ".join(parts) + (f"; ended because {reason}" if reason and never else ""))
         return int(done < asked)

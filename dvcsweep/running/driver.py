@@ -56,7 +56,7 @@ def run_study(study: Study, repository: Repository, path: Path, options: Options
         storage = open_ledger(place / FILE, write=True)
         with progress.choose(study.name, quiet=options.take_over) as display:
             campaign = campaigns.choose(storage, study, repository, path, resolved, display)
-            if campaign.facts["baseline"] != repository.head:
-                resolved = resolve(repository, study, campaign.facts["baseline"])
+            if campaign.facts.baseline != repository.head:
+                resolved = resolve(repository, study, campaign.facts.baseline)
             status = Search(study, repository, campaign, resolved, options, display).run()
     return study, campaign, status

@@ -23,7 +23,7 @@ from dvcsweep.record import campaigns
 from dvcsweep.record.ledger import Campaign, forms
 from dvcsweep.record.trials import Outcome, Trial, members, rungs
 from dvcsweep.repository import Experiment, Repository
-from dvcsweep.running import now
+from dvcsweep.running import snapshot
 from dvcsweep.running.account import Account
 from dvcsweep.running.interruption import interruptible
 from dvcsweep.running.job import Job
@@ -108,13 +108,13 @@ class Search:
     ) -> None:
         self.study, self.repository, self.campaign = study, repository, campaign
         self.resolved, self.options, self.display = resolved, options, display
-        self.baseline: str = campaign.facts["baseline"]
+        self.baseline: str = campaign.facts.baseline
         self.place = campaigns.folder(repository, study)
         self.cache = str(repository.cache(study.pipeline))
         self.strategy = make(study, resolved.settings)
         self.forms = forms(study, resolved.settings)
         self.trials = {trial.index: trial for trial in campaign.trials()}
-        self.there: dict[str, Experiment] = {}
+        self.existing: dict[str, Experiment] = {}
         self.queue: deque[Task] = deque()
         self.running: dict[str, Task] = {}
         self.attempts: dict[str, int] = {}
@@ -123,7 +123,7 @@ class Search:
         self.stopped: dict[int, dict[str, int]] = {}  # trials to be stopped: by member, after how many points
         self.points: int | None = None  # of the longest curve so far
         self.shown = 0.0
-        self.told: set[str] = set()  # experiments whose workers have been told so
+        self.told_to_stop: set[str] = set()  # experiments whose workers have been told so
         self.account = Account(study, campaign, display)
         self.limit = study.at_most(options.trials)
         minutes = options.minutes or study.stop.minutes
@@ -132,10 +132,10 @@ class Search:
     def run(self) -> int:
         """Until nothing is left to do, or a limit is reached; 0 if every trial planned is complete."""
         for mend in (self.repository.unlock, self.repository.drop_broken):
-            mend(self.baseline, self.campaign.facts["label"])
+            mend(self.baseline, self.campaign.facts.label)
         with interruptible(), contextlib.closing(self.options.workers(self._context())) as workers:
             self.figures.jobs = workers.count
-            self.there = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
+            self.existing = {one.name: one for one in self.repository.experiments() if one.baseline == self.baseline}
             self._say_state()
             self._keep_copies()
             self._take_up()
@@ -156,7 +156,7 @@ class Search:
             study=self.study,
             repository=self.repository,
             baseline=self.baseline,
-            label=self.campaign.facts["label"],
+            label=self.campaign.facts.label,
             place=self.place,
             jobs=self.options.jobs,
             display=self.display,
@@ -176,9 +176,9 @@ class Search:
         if time.monotonic() > self.shown + SHOW:
             self.shown = time.monotonic()
             with contextlib.suppress(OSError):  # a full disk: a search does not end for want of an audience
-                self._now().write(self.place)
+                self._snapshot().write(self.place)
 
-    def _now(self) -> now.Now:
+    def _snapshot(self) -> snapshot.Snapshot:
         """The state for whoever watches."""
         running = []
         for name, task in self.running.items():
@@ -186,8 +186,8 @@ class Search:
             curve = self.curves.get(name, [])
             threshold = self.stopping.threshold(task.trial, task.member, len(curve)) if curve else None
             when = time.time() - (time.monotonic() - began)
-            running.append(now.Experiment(name, params, when, curve, threshold))
-        return self.account.now(running, self.points)
+            running.append(snapshot.Experiment(name, params, when, curve, threshold))
+        return self.account.snapshot(running, self.points)
 
     def _look(self, workers: Workers) -> None:
         """Read how far running experiments have come, and have those stopped that the study's rule says."""
@@ -201,8 +201,8 @@ class Search:
                 self.stopped[task.trial] = {task.member: count}
                 self.queue = deque(other for other in self.queue if other.trial != task.trial)
         for name, task in self.running.items():
-            if (task.trial in self.stopped or self.trials[task.trial].finished) and name not in self.told:
-                self.told.add(name)
+            if (task.trial in self.stopped or self.trials[task.trial].finished) and name not in self.told_to_stop:
+                self.told_to_stop.add(name)
                 workers.stop(name)
 
     def _note(self, task: Task, curve: list[float]) -> None:
@@ -256,7 +256,7 @@ class Search:
             copy(self.repository.root / path, self.place / COPIED / path)
 
     def _own_files(self) -> tuple[str, ...]:
-        file = Path(self.campaign.facts["file"])
+        file = Path(self.campaign.facts.file)
         return str(file), str(file.with_suffix(""))
 
     # What to run
@@ -347,7 +347,7 @@ class Search:
                 wanted = {**self.resolved.settings, **trial.params, **settings}
                 if self.study.budgets[rung] is not None:
                     wanted[self.study.strategy.budget] = self.study.budgets[rung]
-                name = naming.experiment(self.campaign.facts["label"], trial.index, member, self.baseline)
+                name = naming.experiment(self.campaign.facts.label, trial.index, member, self.baseline)
                 self.queue.append(Task(trial.index, member, rung, name, wanted))
 
     # One experiment
@@ -358,7 +358,7 @@ class Search:
             self.campaign.begin_trial(trial.identity)
             self.trials[task.trial] = self.campaign.trial(trial.identity)
         job = self._job(task)
-        if task.name in self.there:
+        if task.name in self.existing:
             self._take_in(task, self._taken_over(task, job))
             return
         if self.options.take_over:
@@ -401,7 +401,7 @@ class Search:
 
     def _taken_over(self, task: Task, job: Job) -> Outcome:
         """An experiment that is there already: pushed by a driver that did not live to write it down."""
-        experiment = self.there[task.name]
+        experiment = self.existing[task.name]
         try:
             outcome = read(job, self.repository, experiment.commit)
         except StudyError as error:
@@ -416,7 +416,7 @@ class Search:
         """Write an outcome down, and end the trial if it was its last."""
         began, _ = self.figures.running.pop(task.name, (None, None))
         live = self.curves.pop(task.name, [])
-        self.told.discard(task.name)
+        self.told_to_stop.discard(task.name)
         if self.trials[task.trial].finished:  # another experiment of the trial has failed meanwhile
             return
         if outcome.interrupted and self.attempts[task.name] < ATTEMPTS:
@@ -433,7 +433,7 @@ class Search:
         if not outcome.stopped:
             whole = outcome.curves.get(self._watched or "", ((), ()))[1]
             self.points = max(self.points or 0, len(whole)) or None
-            if outcome.values is None or task.name not in self.there:
+            if outcome.values is None or task.name not in self.existing:
                 self.account.say_outcome(task.name, self.trials[task.trial].params, outcome)
         if outcome.values is None and not outcome.stopped:
             self._fail(trial, task, outcome.error)

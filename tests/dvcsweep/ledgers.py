@@ -24,15 +24,8 @@ def study(**content: Any) -> Study:
     return Study.model_validate(given)
 
 
-def played(
-    study: Study,
-    folder: Path,
-    make_outcome: Callable[[dict[str, Any]], Made],
-    settings: Mapping[str, Any] | None = None,
-) -> Campaign:
-    """A campaign with the outcome of every experiment that the study's own strategy asks for."""
-    settings = dict(settings or {})
-    storage = open_ledger(folder / "ledger.jsonl", write=True)
+def begun(study: Study, folder: Path, settings: Mapping[str, Any]) -> Campaign:
+    """A campaign without trials."""
     facts = {
         "file": f"studies/{study.name}.yaml",
         "label": study.name,
@@ -41,7 +34,19 @@ def played(
         "fingerprint": study.fingerprint(),
         "code": {},
     }
-    campaign = Campaign.begin(storage, f"{study.name}@{BASELINE[:7]}", study, facts)
+    storage = open_ledger(folder / "ledger.jsonl", write=True)
+    return Campaign.begin(storage, f"{study.name}@{BASELINE[:7]}", study, facts)
+
+
+def played(
+    study: Study,
+    folder: Path,
+    make_outcome: Callable[[dict[str, Any]], Made],
+    settings: Mapping[str, Any] | None = None,
+) -> Campaign:
+    """A campaign with the outcome of every experiment that the study's own strategy asks for."""
+    settings = dict(settings or {})
+    campaign = begun(study, folder, settings)
     strategy, kinds = make(study, settings), forms(study, settings)
     while True:
         pasts = [_past(study, trial) for trial in campaign.trials()]

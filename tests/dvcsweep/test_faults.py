@@ -70,7 +70,7 @@ def whole(foreign: Foreign, name: str) -> None:
     assert [trial.params["model.width"] for trial in trials] == WIDTHS
     assert [trial.state for trial in trials] == ["complete"] * len(WIDTHS)
     assert [trial.values[0] for trial in trials] == pytest.approx([loss(width, 0.1) for width in WIDTHS])
-    short = foreign.campaign(name).facts["baseline"][:7]
+    short = foreign.campaign(name).facts.baseline[:7]
     names = sorted(experiment.name for experiment in foreign.experiments())
     assert names == [f"{name}-{index:03d}-{short}" for index in range(len(WIDTHS))]
     commits = {experiment.name: experiment.commit for experiment in foreign.experiments()}
@@ -216,7 +216,7 @@ def failures(foreign: Foreign) -> list[str]:
 def pristine(foreign: Foreign, user: User, record: Callable[[str, object], None]) -> None:
     """The user's commits and branches are where they were left, each experiment is whole, and nothing else is left."""
     git = partial(foreign.run, "git")
-    baseline = foreign.campaign("grid").facts["baseline"]
+    baseline = foreign.campaign("grid").facts.baseline
     listed = git("for-each-ref", "--format=%(refname) %(objectname)").stdout.splitlines()
     refs = dict(line.split() for line in listed)
     heads = {name.removeprefix("refs/heads/"): commit for name, commit in refs.items() if "/heads/" in name}

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from dvcsweep.errors import StudyError
 from dvcsweep.plan.strategies import Proposal, make
 from dvcsweep.plan.studies import Study
-from dvcsweep.record.ledger import Campaign, forms, names, open_ledger
+from dvcsweep.record.ledger import Campaign, Facts, forms, names, open_ledger
 from dvcsweep.record.trials import Outcome
 
 SPACE = {
@@ -178,8 +178,8 @@ def test_campaigns_have_their_own_facts_and_trials(path):
     begin(path, facts={**FACTS, "baseline": "1" * 40}, name="one@def")
     storage = open_ledger(path)
     assert names(storage) == ["one@abc", "one@def"]
-    assert Campaign(storage, "one@abc").facts == FACTS
-    assert Campaign(storage, "one@def").facts == {**FACTS, "baseline": "1" * 40}
+    assert Campaign(storage, "one@abc").facts == Facts(**FACTS)
+    assert Campaign(storage, "one@def").facts == Facts(**FACTS | {"baseline": "1" * 40})
     assert (len(reopened(path).trials()), len(reopened(path, "one@def").trials())) == (1, 0)
 
 
@@ -190,9 +190,9 @@ def test_a_campaign_cut_off_while_it_began_is_taken_up(path):
         for half in (b"", lines[kept][: len(lines[kept]) // 2]):
             path.write_bytes(b"".join(lines[:kept]) + half)
             storage = open_ledger(path)
-            assert all("baseline" not in Campaign(storage, name).facts for name in names(storage))
+            assert all(Campaign(storage, name).facts is None for name in names(storage))
             campaign = begin(path)
-            assert campaign.facts == reopened(path).facts == FACTS
+            assert campaign.facts == reopened(path).facts == Facts(**FACTS)
             assert names(open_ledger(path)) == ["one@abc"]
             assert campaign.study().metric_names == ["validation.loss"]
 

@@ -50,8 +50,12 @@ def test_parameters_in_one_line():
     assert progress.brief({"train.rate": 0.00012345, "clip": None, "size": 64}) == "rate=0.0001234 clip=null size=64"
 
 
-def test_on_a_terminal_it_shows_what_runs_and_the_best_so_far(tmp_path):
-    foreign = build(tmp_path / "a repository", tmp_path)
+@pytest.fixture
+def foreign(tmp_path):
+    return build(tmp_path / "a repository", tmp_path)
+
+
+def test_on_a_terminal_it_shows_what_runs_and_the_best_so_far(foreign):
     path = foreign.study("grid", strategy="grid", space={"model.width": [3, 5]}, fixed={"sleep": 1.0}, jobs=1)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -314,7 +314,7 @@ def test_changed_code_is_noticed_said_and_kept_apart(foreign):
     assert "The code (ml/fit.py) changed since grid@" in said
     assert len(foreign.runs()) == 8
     assert len(foreign.experiments()) == 8
-    assert foreign.campaign("grid").facts["baseline"] == foreign.repository.head
+    assert foreign.campaign("grid").facts.baseline == foreign.repository.head
 
 
 def test_a_changed_study_file_is_noticed_said_and_kept_apart(foreign):

@@ -1,6 +1,7 @@
 import re
 import struct
 
+import ledgers
 import pandas as pd
 import pytest
 from conftest import OVERFLOW, ROOT, requests, resize
@@ -11,7 +12,7 @@ from selenium.webdriver.common.by import By
 from dvcsweep.errors import StudyError
 from dvcsweep.plan.studies import load
 from dvcsweep.record.campaigns import begun
-from dvcsweep.record.ledger import Campaign, open_ledger
+from dvcsweep.record.ledger import open_ledger
 from dvcsweep.results.report import show, write
 
 SPACE = {"model.width": [8, 16, 32], "train.clip": [0.5, None]}
@@ -203,7 +204,7 @@ def test_figures_of_one_key_or_an_objectives_keep_their_files_and_missing_ones_a
 
 def test_a_campaign_without_trials_has_a_report(tmp_path):
     demo = study(space={"x": [1]})
-    campaign = Campaign.begin(open_ledger(tmp_path / "ledger.jsonl", write=True), "demo@84a7567", demo, {})
+    campaign = ledgers.begun(demo, tmp_path, {})
     assert {path.name for path in write(demo, campaign, tmp_path / "demo")} == {
         "trials.csv",
         "report.md",

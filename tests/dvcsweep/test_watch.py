@@ -10,10 +10,10 @@ from rich.console import Console
 from dvcsweep.commands import watch
 from dvcsweep.errors import StudyError
 from dvcsweep.record.campaigns import sole_driver
-from dvcsweep.running import now
-from dvcsweep.running.now import Experiment, Now
+from dvcsweep.running import snapshot
+from dvcsweep.running.snapshot import Experiment, Snapshot
 
-STATE = Now(
+STATE = Snapshot(
     "demo@84a7567",
     done=3,
     failed=1,
@@ -31,22 +31,22 @@ STATE = Now(
 
 def test_what_is_written_is_read(tmp_path):
     STATE.write(tmp_path)
-    assert now.read(tmp_path) == STATE
+    assert snapshot.read(tmp_path) == STATE
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"running": [1]}', '{"running": [{}]}', "\x00"])
 def test_what_is_no_state_is_none(tmp_path, content):
-    (tmp_path / now.FILE).write_text(content)
-    assert now.read(tmp_path) is None
+    (tmp_path / snapshot.FILE).write_text(content)
+    assert snapshot.read(tmp_path) is None
 
 
 def test_fields_of_a_later_version_are_passed_over(tmp_path):
     STATE.write(tmp_path)
-    text = (tmp_path / now.FILE).read_text()
-    (tmp_path / now.FILE).write_text(
+    text = (tmp_path / snapshot.FILE).read_text()
+    (tmp_path / snapshot.FILE).write_text(
         text.replace('"sign"', '"colour": "red", "sign"').replace('"curve"', '"a": 1, "curve"')
     )
-    assert now.read(tmp_path) == STATE
+    assert snapshot.read(tmp_path) == STATE
 
 
 def test_plain_lines_tell_of_each_experiment():
@@ -60,7 +60,7 @@ def test_plain_lines_tell_of_each_experiment():
 
 def test_large_values_may_be_the_good_ones():
     one = Experiment("a", {}, time.time(), [0.1, 0.7, 0.6], 0.65)
-    assert watch.figures(one, Now("a", 0, 0, 1, "", "", sign=-1), time.time())[3:5] == ["0.7", "> 0.65"]
+    assert watch.figures(one, Snapshot("a", 0, 0, 1, "", "", sign=-1), time.time())[3:5] == ["0.7", "> 0.65"]
 
 
 def test_the_terminal_shows_the_same_and_no_markup_of_others():

@@ -213,7 +213,7 @@ def test_the_command_says_what_is_missing(tmp_path):
     command = [sys.executable, "-m", "pages.notebook", "docs/none.py", str(tmp_path / "page.html")]
     environment = quiet_environment(tmp_path)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "notebook: docs/none.py: no such file: run from the top of the repository\n"
 
 

@@ -213,7 +213,7 @@ def test_the_command_says_a_mistake_in_one_line_and_writes_nothing_else(tmp_path
     paths = [str(tmp_path / name) for name in ("studies", "claims.yaml", "page.md")]
     command = [sys.executable, "-m", "pages.guide_tables", *paths]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == f"guide_tables: {paths[2]}: no such file: run from the top of the repository\n"
 
 

@@ -48,7 +48,7 @@ def test_the_report_after_scores_only_leaves_out_what_there_is_not(built, tmp_pa
 def test_without_outputs_it_says_what_to_run(make_workspace):
     workspace = make_workspace("empty")
     failed = workspace.module("pages.report", "plots/report.html", "models/README.md", check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert re.search(r"models/model\.safetensors: no such file: train it with `dvc repro train`", failed.stderr)
     assert "Traceback" not in failed.stderr
 

@@ -77,7 +77,7 @@ def test_the_first_filters_figure_is_that_of_the_frames(trained):
 
 def said(workspace, stage, *arguments):
     done = workspace.stage(stage, *arguments, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
     return line
 

@@ -137,7 +137,7 @@ def test_warming_up_shows_in_the_history_of_the_learning_rate(prepared, schedule
 def test_windows_that_are_no_whole_number_of_steps_are_refused(prepared):
     prepared.set({"model": {"hop": 3}})
     refused = train(prepared, check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     (said,) = [line for line in refused.stderr.splitlines() if not line.startswith("note:")]
     assert said == "train: windows of 80 samples are no whole number of steps of 3: run `dvc repro`"
     assert not (prepared.path / "models" / "model.safetensors").exists()
@@ -147,7 +147,7 @@ def test_streams_over_a_random_split_are_refused_before_any_work(prepared):
     prepared.set({"prepare": {"split": "random"}})
     for stage in ("prepare", "train"):
         refused = prepared.stage(stage, *PATHS[stage], check=False)
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert "train.stateful: a stream needs neighbouring windows" in refused.stderr
         assert "Traceback" not in refused.stderr
 
@@ -159,7 +159,7 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(prepared):
         "sys.argv = ['stages.train', *sys.argv[1:]]; runpy.run_module('stages.train', run_name='__main__')"
     )
     refused = prepared.run("python", "-c", program, *PATHS["train"], check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     (said,) = [line for line in refused.stderr.splitlines() if not line.startswith("note:")]
     assert said == "train: train.precision: got 'bfloat16', but this processor (cpu) lacks it: use float32"
 

@@ -45,6 +45,6 @@ def test_a_test_recording_shorter_than_a_window_is_refused(workspace):
     workspace.set({"data": {"duration": 0.18}, "prepare": {"sequence_length": 5, "val_split": 0.4}})
     workspace.stage("generate", *PATHS["generate"])
     refused = workspace.stage("evaluate", *PATHS["evaluate"], check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "18 samples, but a window has 20: use longer recordings" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -71,5 +71,5 @@ def test_recordings_of_other_tones_or_another_rate_are_refused(judged, change, m
     judged.stage("generate", "other/train.h5", "other/test.h5")
     done = judged.stage("judge", "models/model.safetensors", "other.json", "other/test.h5", check=False)
     (judged.path / "params.yaml").write_text(before, encoding="utf-8")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert message in done.stderr

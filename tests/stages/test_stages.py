@@ -1,4 +1,4 @@
-"""Each stage by itself: what goes wrong is one clear line, exit status 1, and no half-written file."""
+"""Each stage by itself: what goes wrong is one clear line, exit status 2, and no half-written file."""
 
 import json
 import os
@@ -41,11 +41,11 @@ def copy(done, tmp_path):
 
 
 def refused(workspace, stage, message, **environment):
-    """Run a stage that must refuse: one line for each mistake, status 1, no trace of a traceback."""
+    """Run a stage that must refuse: one line for each mistake, status 2, no trace of a traceback."""
     before = content(workspace)
     result = workspace.stage(stage, *PATHS[stage], check=False, **environment)
     said = [line for line in result.stderr.splitlines() if not line.startswith("note:")]
-    assert result.returncode == 1, result.stderr
+    assert result.returncode == 2, result.stderr
     assert len(said) == 1, result.stderr
     assert re.search(message, said[0]), said[0]
     assert said[0].startswith(f"{stage}: ")
@@ -70,7 +70,7 @@ def content(workspace):
 def test_a_bad_parameter_stops_every_stage_before_any_work(copy, stage):
     copy.set({"evaluate": {"batch_size": 0}, "train": {"epochs": 2.5}})
     result = copy.stage(stage, *PATHS[stage], check=False)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.splitlines() == [
         f"{stage}: params.yaml: train.epochs: got 2.5, but input should be a valid integer",
         "params.yaml: evaluate.batch_size: got 0, but input should be greater than or equal to 1",
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_no_half_file(copy, stage, size):
     if result.returncode == 0:  # everything this stage writes is smaller
         assert (stage, size) == ("prepare", 12_000)
         return
-    assert result.returncode == 1, result.stderr
+    assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert re.search("File too large|is the disk full|DVCLive cannot open", result.stderr)
     changed = {name for name in after if after[name] != before.get(name)}

@@ -4,10 +4,10 @@ Told how each tone's angle and relative amplitude run, when it sets in, and the 
 what is left to find out is a pair of numbers for each tone and onset, as in `estimators.kalman`: the problem is
 linear, and Gaussian but for the amplitudes' distribution. Under white and coloured noise and gaps that is no more than
 what `limits.general_mse` presumes, so the error is the limit of linear estimators. Where paths or scales are told that
-nobody knows (`told_beyond`), it is an oracle's: nobody who has to find them out does better by linear means, and how
+nobody knows (`unknowable`), it is an oracle's: nobody who has to find them out does better by linear means, and how
 near one can come is another question.
 
-    oracle_mse(tell(facts, samples, index), limits.hopped(samples, 10))
+    oracle_mse(knowledge(facts, samples, index), limits.hopped(samples, 10))
 """
 
 import itertools
@@ -26,8 +26,8 @@ from tonesift.data.recordings import Facts
 from tonesift.estimators.kalman import NOISE_FLOOR
 
 
-class Told(NamedTuple):
-    """What an oracle is told of a recording of K tones and N samples.
+class Knowledge(NamedTuple):
+    """What an oracle knows of a recording of K tones and N samples.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Told(NamedTuple):
     covariance: Array | None = None
 
 
-def oracle_mse(told: Told, seen: npt.ArrayLike) -> Array:
-    """Expected squared error of the best linear estimator that is told this, for each tone and sample.
+def oracle_mse(given: Knowledge, seen: npt.ArrayLike) -> Array:
+    """Expected squared error of the best linear estimator that knows this, for each tone and sample.
 
     Parameters
     ----------
-    told : Told
-        What it is told.
+    given : Knowledge
+        What it knows.
     seen : array_like of int, shape (N,)
         Samples known when each sample is answered, from 0 to N.
 
@@ -80,16 +80,18 @@ def oracle_mse(told: Told, seen: npt.ArrayLike) -> Array:
     its covariance in N^3 / 3.
     """
     counts = checked_seen(seen)
-    pairs = np.maximum(np.cumsum(told.onsets, axis=1) - told.onsets[:, :1], 0)  # (K, N): which of a tone's pairs holds
+    pairs = np.maximum(
+        np.cumsum(given.onsets, axis=1) - given.onsets[:, :1], 0
+    )  # (K, N): which of a tone's pairs holds
     first = np.concatenate([[0], np.cumsum(pairs[:, -1] + 1)])  # of each tone, among all pairs
     columns = 2 * (first[:-1, None] + pairs)
-    known = np.concatenate([[0], np.cumsum(np.isfinite(told.variances))])[counts]  # samples that were not missing
-    prior = np.repeat(0.5 * told.second_moments, 2 * np.diff(first))
+    known = np.concatenate([[0], np.cumsum(np.isfinite(given.variances))])[counts]  # samples that were not missing
+    prior = np.repeat(0.5 * given.second_moments, 2 * np.diff(first))
     mse = np.empty(columns.shape)
-    covariances = _covariances(prior, _whitened(told, columns, len(prior)))
+    covariances = _covariances(prior, _whitened(given, columns, len(prior)))
     order = np.argsort(known, kind="stable")  # answers in the order in which they can be given
     bounds = np.searchsorted(known[order], np.arange(known.max() + 2))
-    sines, cosines = told.wanted.transpose(2, 1, 0)  # (K, N) each
+    sines, cosines = given.wanted.transpose(2, 1, 0)  # (K, N) each
     for count, covariance in enumerate(itertools.islice(covariances, int(known.max()) + 1)):
         samples = order[bounds[count] : bounds[count + 1]]
         if samples.size:
@@ -99,42 +101,42 @@ def oracle_mse(told: Told, seen: npt.ArrayLike) -> Array:
     return np.maximum(mse, 0.0)
 
 
-def cut(told: Told, begin: int, samples: int) -> Told:
-    """What an oracle is told that begins to read at a sample, and stops so many later."""
+def cut(given: Knowledge, begin: int, samples: int) -> Knowledge:
+    """What an oracle knows that begins to read at a sample, and stops so many later."""
     part = slice(begin, begin + samples)
-    return Told(
-        heard=told.heard[part],
-        wanted=told.wanted[part],
-        onsets=told.onsets[:, part],
-        variances=told.variances[part],
-        second_moments=told.second_moments,
-        covariance=None if told.covariance is None else told.covariance[:samples],
+    return Knowledge(
+        heard=given.heard[part],
+        wanted=given.wanted[part],
+        onsets=given.onsets[:, part],
+        variances=given.variances[part],
+        second_moments=given.second_moments,
+        covariance=None if given.covariance is None else given.covariance[:samples],
     )
 
 
-def _whitened(told: Told, columns: Counts, size: int) -> Array:
+def _whitened(given: Knowledge, columns: Counts, size: int) -> Array:
     """What each sample that is not missing tells of all pairs, in noise of variance 1: shape (M, D)."""
-    samples, tones = told.heard.shape[:2]
+    samples, tones = given.heard.shape[:2]
     rows = np.zeros((samples, size))
     for tone in range(tones):
         for half in range(2):
-            rows[np.arange(samples), columns[tone] + half] = told.heard[:, tone, half] / tones
-    present = np.flatnonzero(np.isfinite(told.variances))
-    variances = np.maximum(told.variances[present], NOISE_FLOOR**2 * told.second_moments.max())
-    if told.covariance is None:
+            rows[np.arange(samples), columns[tone] + half] = given.heard[:, tone, half] / tones
+    present = np.flatnonzero(np.isfinite(given.variances))
+    variances = np.maximum(given.variances[present], NOISE_FLOOR**2 * given.second_moments.max())
+    if given.covariance is None:
         return rows[present] / np.sqrt(variances)[:, None]
-    if _is_stationary(told):
-        return _predicted(told.covariance, float(variances[0]), rows)
+    if _is_stationary(given):
+        return _predicted(given.covariance, float(variances[0]), rows)
     memory.check({"covariances of coloured noise": 16.0 * len(present) ** 2})
-    full = told.covariance[np.abs(present[:, None] - present)]
+    full = given.covariance[np.abs(present[:, None] - present)]
     full[np.diag_indices_from(full)] += variances
     factor = linalg.cholesky(full, lower=True, overwrite_a=True)
     return linalg.solve_triangular(factor, rows[present], lower=True)
 
 
-def _is_stationary(told: Told) -> bool:
+def _is_stationary(given: Knowledge) -> bool:
     """Whether the noise is, and no sample is missing."""
-    return bool((told.variances == told.variances[0]).all() and np.isfinite(told.variances[0]))
+    return bool((given.variances == given.variances[0]).all() and np.isfinite(given.variances[0]))
 
 
 def _predicted(covariance: Array, white: float, rows: Array) -> Array:
@@ -162,10 +164,10 @@ def _covariances(prior: Array, rows: Array) -> Iterator[Array]:
         yield covariance
 
 
-def tell(facts: Facts, samples: int, index: int) -> Told:
-    """What an oracle is told of one recording of a general task; `told_beyond` has it in words.
+def knowledge(facts: Facts, samples: int, index: int) -> Knowledge:
+    """What an oracle knows of one recording of a general task; `unknowable` has it in words.
 
-    Told the jitter, the background, and what was clipped off, it hears what it would hear without them.
+    Knowing the jitter, the background, and what was clipped off, it hears what it would hear without them.
     """
     conditions, path = facts.conditions, run.paths(facts, samples, index)
     variances = run.noise_variances(facts, samples, index)
@@ -178,7 +180,7 @@ def tell(facts: Facts, samples: int, index: int) -> Told:
         heard = _waves(path.turns + later, path.gains * louder)
     moments = [signals.uniform_second_moment(*each) for each in conditions.amplitude_ranges or ()]
     coloured = [float(facts.drawn[name][index]) for name in ("coloured_exponent", "coloured") if conditions.coloured]
-    return Told(
+    return Knowledge(
         heard=heard,
         wanted=wanted,
         onsets=path.onsets,
@@ -208,6 +210,6 @@ ORACLES = {
 }
 
 
-def told_beyond(conditions: params.Conditions) -> list[str]:
-    """What an oracle is told that no estimator can know, in words; nothing where the limit is exact."""
+def unknowable(conditions: params.Conditions) -> list[str]:
+    """What an oracle knows and no estimator can find out, in words; nothing where the limit is exact."""
     return list(dict.fromkeys(words for name, words in ORACLES.items() if conditions.needs(name)))

@@ -249,10 +249,10 @@ def _oracle_mse(task: Task, segments: Segments, seen: NDArray[np.int64]) -> tupl
     found, told = [], {}
     for recording, begin in segments.starts[::every].tolist():
         if recording not in told:
-            told = {recording: oracle.tell(facts, task.samples, recording)}
+            told = {recording: oracle.knowledge(facts, task.samples, recording)}
         part = oracle.cut(told[recording], begin, length)
         found.append(oracle.oracle_mse(part._replace(covariance=None) if too_long else part, seen))
-    return np.mean(found, axis=0), [*oracle.told_beyond(facts.conditions), *(["coloured noise"] if too_long else [])]
+    return np.mean(found, axis=0), [*oracle.unknowable(facts.conditions), *(["coloured noise"] if too_long else [])]
 
 
 def _segments(conditions: params.Conditions, length: int, told_coloured: bool) -> int:

@@ -4,7 +4,7 @@ All figures but R² are in µV, of recordings in mV, behind the first second: of
 taken out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ AROUND = 0.05  # s, of such a slope
 MICROVOLTS = 1000.0
 
 
-class Left(NamedTuple):
+class Errors(NamedTuple):
     """What a filter leaves of a recording's hum and makes of the recording without it, root mean squares.
 
     Attributes
@@ -74,7 +74,7 @@ def figures(
     return {name: metrics.rounded(value) for name, value in found.items()}
 
 
-def _judged(source: Recordings, index: int, taken: Filter) -> tuple[metrics.Tally, Left]:
+def _judged(source: Recordings, index: int, taken: Filter) -> tuple[metrics.Tally, Errors]:
     facts, settled = source.facts, round(source.facts.sampling_rate)
     tones, frequencies = source.tones(index), facts.tones_of(index)
     hum = tones.mean(axis=0, dtype="f8")
@@ -83,18 +83,18 @@ def _judged(source: Recordings, index: int, taken: Filter) -> tuple[metrics.Tall
     given = taken(mixture, frequencies)
     seen = metrics.tally(tones[:, settled:], (given * len(tones))[:, settled:].astype("f4"))
     lost = taken(ecg, frequencies).sum(axis=0, dtype="f8")
-    return seen, _left((given.sum(axis=0, dtype="f8") - hum), lost, hum, ecg, facts.sampling_rate)
+    return seen, _errors((given.sum(axis=0, dtype="f8") - hum), lost, hum, ecg, facts.sampling_rate)
 
 
-def _left(errors: Array, lost: Array, hum: Array, ecg: Array, rate: float) -> Left:
+def _errors(errors: Array, lost: Array, hum: Array, ecg: Array, rate: float) -> Errors:
     settled, where = round(rate), qrs(ecg, rate)
     later = np.arange(len(ecg)) >= settled
     parts = (errors[later], errors[where & later], errors[~where & later], lost[later])
     squares = [float(np.mean(np.square(part))) for part in (errors[later], hum[later])]
-    return Left(*(MICROVOLTS * float(np.sqrt(np.mean(np.square(part)))) for part in parts), *squares)
+    return Errors(*(MICROVOLTS * float(np.sqrt(np.mean(np.square(part)))) for part in parts), *squares)
 
 
-def _summed(name: str, rows: list[Left]) -> dict[str, float]:
+def _summed(name: str, rows: list[Errors]) -> dict[str, float]:
     hum, where, between, lost, error, power = np.array(rows).T
     medians = {"median_uv": hum, "qrs_uv": where, "between_uv": between, "distortion_uv": lost}
     prefix = "" if name == "streamed" else f"{name}_"
@@ -109,7 +109,7 @@ def qrs(ecg: Array, rate: float) -> NDArray[np.bool_]:
     return np.convolve(steep, np.ones(2 * round(AROUND * rate) + 1), "same") > 0.5
 
 
-def notch(samples: Array, frequencies: tuple[float, ...], rate: float, quality: float) -> Array:
+def notch(samples: Array, frequencies: Sequence[float], rate: float, quality: float) -> Array:
     """What notch filters of a quality at the tones take out, one behind the other, (K, N)."""
     left, found = samples, []
     for frequency in frequencies:

@@ -6,7 +6,7 @@ from conditioned import made
 
 from tonesift import memory, params
 from tonesift.conditions import oracle
-from tonesift.conditions.oracle import oracle_mse, tell
+from tonesift.conditions.oracle import knowledge, oracle_mse
 from tonesift.errors import InputError
 from tonesift.estimators import limits
 
@@ -48,7 +48,7 @@ def closed_form(told, seen):
 def test_it_is_the_limit_of_the_general_task_without_conditions(hop):
     facts, _, _ = made(noise_std=0.1, clip=[1e6, 1e6])
     seen = limits.hopped(SAMPLES, hop)
-    found = oracle_mse(tell(facts, SAMPLES, 0), seen)
+    found = oracle_mse(knowledge(facts, SAMPLES, 0), seen)
     expected = limits.general_mse(facts.frequencies, 1000.0, 0.1, facts.second_moment, seen)
     assert np.allclose(found, expected, rtol=1e-6, atol=1e-12)
 
@@ -60,14 +60,14 @@ EXACT = ({"noise_std": 0.1, "coloured": [0.1, 0.3]}, {"noise_std": 0.1, "gap_sha
 @pytest.mark.parametrize("seen", [limits.causal(60), limits.hopped(60, 10), limits.smoother(60), np.zeros(60, int)])
 def test_it_is_the_variance_given_what_was_seen(chosen, seen):
     facts, _, _ = made(train_recordings=3, duration=0.06, **{"gap_length": [0.002, 0.01], **chosen})
-    told = tell(facts, 60, 2)
+    told = knowledge(facts, 60, 2)
     assert np.allclose(oracle_mse(told, seen), closed_form(told, seen), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("chosen", [ALL, *EXACT])
 def test_one_that_begins_later_is_told_what_happens_from_there_on(chosen):
     facts, _, _ = made(train_recordings=1, duration=0.06, **{"gap_length": [0.002, 0.01], **chosen})
-    later = oracle.cut(tell(facts, 60, 0), 20, 30)
+    later = oracle.cut(knowledge(facts, 60, 0), 20, 30)
     assert later.heard.shape == (30, 4, 2)
     assert np.allclose(
         oracle_mse(later, limits.hopped(30, 3)), closed_form(later, limits.hopped(30, 3)), rtol=1e-6, atol=1e-9
@@ -79,7 +79,7 @@ def test_an_estimator_that_is_told_as_much_errs_as_much():
     facts, mixtures, tones = made(train_recordings=60, duration=SAMPLES / 1000, **ALL)
     errors = []
     for index in range(60):
-        told = tell(facts, SAMPLES, index)
+        told = knowledge(facts, SAMPLES, index)
         known = np.isfinite(told.variances)
         mixture, cross, _ = covariances(told)
         weights = np.linalg.solve(mixture[np.ix_(known, known)], mixtures[index, known])
@@ -92,9 +92,9 @@ def test_an_estimator_that_is_told_as_much_errs_as_much():
 
 def test_what_is_told_that_nobody_knows_is_said():
     exact = params.Conditions(coloured=[0.1, 0.1], gap_share=0.5, tone_range=[1.0, 9.0])
-    assert oracle.told_beyond(exact) == []
+    assert oracle.unknowable(exact) == []
     told = params.Conditions(drift=0.01, jitter_phase=1.0, jitter_amplitude=0.1, clip=[1.0, 1.0])
-    assert oracle.told_beyond(told) == ["frequency paths", "jitter", "what was clipped off"]
+    assert oracle.unknowable(told) == ["frequency paths", "jitter", "what was clipped off"]
     assert {*oracle.ORACLES, "coloured", "gap_share", "tone_range", "amplitude_ranges"} == set(params.SWITCHES)
 
 
@@ -102,4 +102,4 @@ def test_covariances_that_no_memory_holds_are_refused(monkeypatch):
     facts, _, _ = made(noise_std=0.1, coloured=[0.1, 0.1], outlier_share=0.1)
     monkeypatch.setattr(memory, "available", lambda: 1000)
     with pytest.raises(InputError, match="covariances of coloured noise: takes"):
-        oracle_mse(tell(facts, SAMPLES, 0), limits.causal(SAMPLES))
+        oracle_mse(knowledge(facts, SAMPLES, 0), limits.causal(SAMPLES))

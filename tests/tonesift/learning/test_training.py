@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -173,8 +174,9 @@ def test_gradients_of_shards_are_those_of_the_whole_batch(signals, conditioning,
     assert_close(found, plain.gradients(loss))
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+@pytest.mark.parametrize(
+    ("conditioning", "hop", "shards"), [("selector", 1, 1), ("selector", 4, 2), ("heads", 1, 2), ("heads", 4, 1)]
+)
 def test_a_stream_goes_on_from_its_state_and_gradients_stop_there(signals, conditioning, hop, shards):
     model = make_model(0.0, conditioning, hop)
     places = (0, 3, 17, 100, 250)
@@ -415,11 +417,10 @@ def test_without_warming_up_every_schedule_begins_at_the_top(steps):
 
 
 @pytest.mark.parametrize("kind", ["plateau", "one-cycle", "none"])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 9, 19, 50])
-def test_every_schedule_stays_between_nothing_and_the_top(kind, steps, warmup):
-    rates = course_of_rates(kind, steps, warmup)
-    assert all(0 < rate <= 0.1 + 1e-12 for rate in rates)
+def test_every_schedule_stays_between_nothing_and_the_top(kind):
+    for warmup, steps in itertools.product((0.0, 0.1, 0.25, 0.5, 0.9), (1, 2, 3, 4, 7, 9, 19, 50)):
+        rates = course_of_rates(kind, steps, warmup)
+        assert all(0 < rate <= 0.1 + 1e-12 for rate in rates), (warmup, steps)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
@@ -608,8 +609,7 @@ def test_a_stream_goes_on_from_where_a_shorter_batch_ended(signals):
         assert goes_on.any()
 
 
-@pytest.mark.parametrize("stateful", [False, True])
-@pytest.mark.parametrize(("conditioning", "hop"), KINDS)
+@pytest.mark.parametrize(("conditioning", "hop", "stateful"), [("selector", 1, True), ("heads", 4, False)])
 def test_batches_of_drawn_lengths_train(signals, conditioning, hop, stateful):
     model = make_model(0.0, conditioning, hop)
     train, _ = parts_of(signals, model)

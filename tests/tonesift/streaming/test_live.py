@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from random_models import TONES, batch_result, filled, make
+from random_models import TONES, batch_result, filled, make, run_filter
 
 from tonesift.formats import files
 from tonesift.formats.base import Selection
@@ -28,12 +28,7 @@ def command(place, source, output, *options):
 
 
 def run(place, *arguments, status=0, **process):
-    done = subprocess.run(
-        command(place, *arguments), cwd=ROOT, text=True, capture_output=True, timeout=120, check=False, **process
-    )
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    return run_filter(command(place, *arguments)[3:], status, **process)
 
 
 def heeding():
@@ -164,7 +159,7 @@ def test_an_ignored_signal_stays_ignored(place, between_pipes):
 
 def test_what_came_before_a_spoilt_line_is_kept(place):
     lines = "".join(f"{value:.9g}\n" for value in MIXTURE[:105])
-    done = run(place, "-", "out.npy", "--state", place / "s.npz", input=lines + "0.5x\n1\n", status=1)
+    done = run(place, "-", "out.npy", "--state", place / "s.npz", input=lines + "0.5x\n1\n", status=2)
     assert done.stderr.splitlines()[-1] == "filter: standard input, line 106: '0.5x' is not a number"
     assert np.load(place / "out.npy").shape == (TONES, 100)
     kept = ToneFilter.load(place / "model.safetensors")
@@ -194,7 +189,7 @@ def test_one_state_is_of_one_process(place, between_pipes):
     state = place / "live.npz"
     first = between_pipes("-", "-", "--state", state)
     first.stdout.readline()
-    done = run(place, "in.npy", "out.npy", "--state", state, status=1)
+    done = run(place, "in.npy", "out.npy", "--state", state, status=2)
     assert (
         done.stderr
         == f"filter: {state}: another process is going on from this state: wait for it, or name another --state\n"
@@ -267,7 +262,7 @@ def test_what_the_input_says_of_itself_and_does_not_hold_is_a_status_of_its_own(
 
 def test_a_constant_file_is_refused_and_a_stream_of_zeros_told(place):
     np.save(place / "in.npy", np.zeros(500))
-    done = run(place, "in.npy", "out.npy", status=1)
+    done = run(place, "in.npy", "out.npy", status=2)
     assert "every sample is 0: there is no signal in it, or go on all the same with --force" in done.stderr
     assert not (place / "out.npy").exists()
     assert "note: " in run(place, "in.npy", "out.npy", "--force").stderr
@@ -278,7 +273,7 @@ def test_a_constant_file_is_refused_and_a_stream_of_zeros_told(place):
 def test_tones_above_half_the_rate_are_refused(place):
     options = ("--rate", "9", "--resample")
     message = "sampled at 9 Hz it holds nothing from 4.5 Hz on, but the tones are 1, 3, 5 Hz"
-    assert message in run(place, "in.npy", "out.npy", *options, status=1).stderr
+    assert message in run(place, "in.npy", "out.npy", *options, status=2).stderr
     assert message in run(place, "in.npy", "out.npy", *options, "--force").stderr
 
 
@@ -309,7 +304,7 @@ def test_a_name_with_stars_is_a_name(place):
 
 def test_a_folder_that_cannot_be_written_is_named_without_hidden_files(place):
     (place / "sys").symlink_to("/sys")
-    done = run(place, "in.npy", "sys/out.npy", status=1)
+    done = run(place, "in.npy", "sys/out.npy", status=2)
     assert f"{place}/sys/out.npy" in done.stderr
     assert "partial" not in done.stderr
 

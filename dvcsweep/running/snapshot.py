@@ -37,7 +37,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Now:
+class Snapshot:
     """The state of a search.
 
     Attributes
@@ -74,12 +74,12 @@ class Now:
         write_whole(folder / FILE, json.dumps(asdict(self)))
 
 
-def read(folder: Path) -> Now | None:
+def read(folder: Path) -> Snapshot | None:
     """What a search's driver wrote last; None where there is nothing that can be read."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         running = [Experiment(**_known(Experiment, one)) for one in content["running"]]
-        return Now(**_known(Now, content) | {"running": running})
+        return Snapshot(**_known(Snapshot, content) | {"running": running})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
