@@ -354,8 +354,8 @@ def taken(source: Source, rate: float, wanted: Wanted, state: Path | None) -> Ta
         else:
             try:
                 tone_filter = made(choice.pipeline, wanted, look)
-            except InputError:  # nobody asked for it, and the filters need no model
-                hint = hint or f"{choice.pipeline.model} is damaged; {choice.hint}"
+            except InputError as error:  # nobody asked for it, and the filters need no model
+                hint = hint or f"{SHOWN[choice.kind]}, but {choice.pipeline.name} cannot be used: {error}"
                 continue
             if tone_filter:
                 return Taken(tone_filter, choice.pipeline.name, choice.line, hint)

@@ -303,7 +303,7 @@ def test_a_damaged_network_leaves_the_filters(place, capsys):
     (place / "any-tones" / "models" / "model.safetensors").write_bytes(b"half a mod")
     lines = filtered(capsys, "switching.npy", *NAMED, "-o", "out.npy")
     assert lines[0].startswith("note: switching.npy: method auto, after 10 s: fading")
-    assert "any-tones/models/model.safetensors is damaged; tones come and go here" in lines[1]
+    assert "tones come and go here, but any-tones cannot be used: any-tones/models/model.safetensors" in lines[1]
 
 
 def test_what_lies_before_a_tone_is_first_heard_is_no_pause():
