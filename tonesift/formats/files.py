@@ -10,7 +10,10 @@ the file asked for only once it is whole.
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from numpy.typing import NDArray
 
 from tonesift.errors import InputError
 from tonesift.formats import arrays, hdf5, matlab, sound, text
@@ -85,12 +88,29 @@ def created(path: Path, form: Form) -> Iterator[Write]:
     callable
         Takes the next samples of the signals, an array of shape (K, n).
     """
-    if is_stream(path):
-        with text.write_stream(path, form) as write:
-            yield write
-        return
-    with WRITERS[known_output(path)](_followed(path), form) as write:
-        yield write
+    make = text.write_stream if is_stream(path) else WRITERS[known_output(path)]
+    ours = True  # whether it is the output that fails
+    try:
+        with make(path if make is text.write_stream else _followed(path), form) as write:
+            ours = False
+            yield partial(_named, path, write)
+            ours = True
+    except OSError as error:
+        raise _of(path, error) if ours else error from None
+
+
+def _named(path: Path, write: Write, signals: NDArray) -> None:
+    try:
+        write(signals)
+    except OSError as error:
+        raise _of(path, error) from error
+
+
+def _of(path: Path, error: OSError) -> OSError:
+    """A failure to write with the name of what could not be written: the system gives none where a disk is full."""
+    if error.filename is not None:
+        return error
+    return type(error)(error.errno, error.strerror, "standard output" if path == PIPE else str(path))
 
 
 def is_stream(path: Path) -> bool:

@@ -193,7 +193,7 @@ def test_a_full_device_behind_a_pipe_is_one_line(place):
             command(place, "in.npy", "-", *RATE), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
         )
     assert started.returncode == 2
-    assert started.stderr.splitlines()[-1] == "filter: [Errno 28] No space left on device"
+    assert started.stderr.splitlines()[-1] == "filter: [Errno 28] No space left on device: 'standard output'"
 
 
 def heeding() -> None:
