@@ -21,6 +21,7 @@ from scipy import signal
 
 from benchmarks import machine
 from tonesift.evaluation import hum as judged
+from tonesift.evaluation.sets import filtered
 from tonesift.networks import model as models
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.namedtones import NamedToneFilter
@@ -86,23 +87,13 @@ def notch(quality: float) -> Callable[[Array], Array]:
 
 def named(method: str) -> Callable[[Array], Array]:
     """What the command takes out, told 50, 100 and 150 Hz."""
-
-    def taken(samples: Array) -> Array:
-        tone_filter = NamedToneFilter(TOLD, RATE, method)
-        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1).sum(axis=0, dtype="f8")
-
-    return taken
+    return lambda samples: filtered(NamedToneFilter(TOLD, RATE, method), samples).sum(axis=0, dtype="f8")
 
 
 def network(path: Path) -> Callable[[Array], Array]:
     """What the committed network takes out, told the same."""
     model = models.load(path)
-
-    def taken(samples: Array) -> Array:
-        tone_filter = AnyToneFilter(*model, TOLD)
-        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1).sum(axis=0, dtype="f8")
-
-    return taken
+    return lambda samples: filtered(AnyToneFilter(*model, TOLD), samples).sum(axis=0, dtype="f8")
 
 
 METHODS = {

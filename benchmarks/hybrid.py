@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine, tracking
+from tonesift.evaluation.sets import filtered
 from tonesift.formats.base import Source
 from tonesift.networks import model as models
 from tonesift.streaming import automatic
@@ -39,7 +40,7 @@ def streamed(drawn: list[tracking.Drawn], path: Path) -> list[np.ndarray]:
             tone_filter, share = AnyToneFilter(model, metadata, one.frequencies), 1
         else:
             tone_filter, share = ToneFilter(model, metadata, gaps="zero"), len(one.frequencies)  # before the mean
-        found.append(np.concatenate([tone_filter.push(one.samples), tone_filter.finish()], axis=1) / share)
+        found.append(filtered(tone_filter, one.samples) / share)
     return found
 
 
@@ -63,8 +64,7 @@ def taken(drawn: list[tracking.Drawn]) -> list[tuple[str, np.ndarray | None]]:
         choice = automatic.taken(source, tracking.RATE, automatic.Wanted(one.frequencies), None)
         tones = None
         if choice.filter:
-            pushed = np.concatenate([choice.filter.push(one.samples), choice.filter.finish()], axis=1)
-            tones = pushed / choice.filter.count
+            tones = filtered(choice.filter, one.samples) / choice.filter.count
         found.append((choice.name, tones))
     return found
 

@@ -74,7 +74,7 @@ class Stage:
         return not self.file.endswith(".dvc")
 
     @property
-    def made(self) -> tuple[str, ...]:
+    def products(self) -> tuple[str, ...]:
         """Everything that it makes."""
         return (*self.outs, *self.metrics, *self.plots)
 
@@ -149,7 +149,7 @@ def parameters(repository: Repository, commit: str, pipeline: str, params: str) 
         If there is none, or Hydra cannot compose it.
     """
     text = repository.text(commit, params)
-    with _told(pipeline, commit), contextlib.closing(repository.project(commit, pipeline)) as project:
+    with _explained(pipeline, commit), contextlib.closing(repository.project(commit, pipeline)) as project:
         folder, hydra = PurePosixPath(_path(project.root_dir)), project.config.get("hydra", {})
     if not hydra.get("enabled") or params != os.path.normpath(folder / "params.yaml"):
         return text
@@ -214,7 +214,7 @@ def _resolved(repository: Repository, commit: str, pipeline: str, params: str, t
     """DVC's stages, with the text of a parameters file in place of the committed one."""
     changed = {params: text} if params else {}
     repository.content(commit, pipeline)  # says in our words if it is not there
-    with _told(pipeline, commit), contextlib.closing(repository.project(commit, pipeline, changed)) as project:
+    with _explained(pipeline, commit), contextlib.closing(repository.project(commit, pipeline, changed)) as project:
         index = project.index
         chosen = [one for one in index.stages if _path(one.path) == pipeline]
         for one in chosen:  # which grows by what each depends on
@@ -224,7 +224,7 @@ def _resolved(repository: Repository, commit: str, pipeline: str, params: str, t
 
 
 @contextlib.contextmanager
-def _told(pipeline: str, commit: str) -> Iterator[None]:
+def _explained(pipeline: str, commit: str) -> Iterator[None]:
     from dvc.exceptions import DvcException
 
     try:
@@ -272,11 +272,11 @@ def _stage(stage: Any, root: Path, folder: PurePosixPath) -> Stage:
         basis=_digest([stage.cmd, [[place(dep), dep.hash_info.value] for dep in stage.deps]]) if made else "",
         recorded=_digest(made) if made else "",
         locked={place(dep): dep.hash_info.value for dep in params if isinstance(dep.hash_info.value, dict)},
-        elsewhere={dep.def_path: _known(dep) for dep in deps if runs and dep.protocol != "local"},
+        elsewhere={dep.def_path: _recorded(dep) for dep in deps if runs and dep.protocol != "local"},
     )
 
 
-def _known(dep: Any) -> str:
+def _recorded(dep: Any) -> str:
     """What DVC has recorded of a dependency with a URL: a hash, or what its server says of it."""
     recorded = dep.meta.to_dict() if dep.meta else {}
     return str(dep.hash_info.value if dep.hash_info else recorded or "")
@@ -326,7 +326,7 @@ def inputs(
 
     The parameters file itself counts by its values.
     """
-    made = [path for one in found for path in one.made]
+    made = [path for one in found for path in one.products]
     paths = {one.file for one in found}
     paths |= {dep for one in found for dep in one.deps if not any(overlap(dep, path) for path in made)}
     paths |= {file for one in found for file in (*one.params, *one.templated)}
@@ -361,7 +361,9 @@ def affected(found: Sequence[Stage], file: str, keys: Collection[str]) -> set[st
         one.name
         for one in found
         if one.name not in names
-        and any(overlap(dep, path) for other in found if other.name in names for path in other.made for dep in one.deps)
+        and any(
+            overlap(dep, path) for other in found if other.name in names for path in other.products for dep in one.deps
+        )
     }:
         names |= more
     return names

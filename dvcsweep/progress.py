@@ -41,7 +41,7 @@ class Figures:
     best: str = ""
     seconds: list[float] = field(default_factory=list)
 
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Time left, guessed from the experiments so far."""
         waiting = self.total - self.done - self.failed
         if not self.seconds or waiting <= 0:
@@ -113,7 +113,7 @@ class Terminal:
     def refresh(self, figures: Figures) -> None:
         """Draw anew."""
         self.bar.update(
-            self.task, total=figures.total or None, completed=figures.done + figures.failed, left=figures.left()
+            self.task, total=figures.total or None, completed=figures.done + figures.failed, left=figures.time_left()
         )
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, (begin, params) in figures.running.items():

@@ -47,7 +47,7 @@ def guide_tables(arguments: argparse.Namespace) -> None:
 
     def fill(place: re.Match[str]) -> str:
         try:
-            return place[1] + made(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
+            return place[1] + make_table(arguments.studies, place[2], claims.get(place[2], {})) + "\n" + place[3]
         except InputError:
             raise
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -60,7 +60,7 @@ def guide_tables(arguments: argparse.Namespace) -> None:
         aside.write_text(PLACE.sub(fill, text), encoding="utf-8")
 
 
-def made(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
+def make_table(studies: Path, name: str, claims: Mapping[Any, Any]) -> str:
     """A table by its name."""
     if name in RULES:
         return stopping(curves(studies / "guide-epochs"), name)

@@ -25,7 +25,7 @@ SHOWN = slice(14_400, 15_480)  # three seconds
 SETTLED = slice(round(RATE), None)
 
 
-def left(page: Path, folder: Path) -> tuple[Array, dict[str, Array]]:
+def residuals(page: Path, folder: Path) -> tuple[Array, dict[str, Array]]:
     """The ECG without hum (N,), and what there is beside it: as recorded, behind notch filters, and cleaned, in mV."""
     folder.mkdir(parents=True, exist_ok=True)
     ecg = cleaning.make_ecg(folder)
@@ -61,8 +61,8 @@ def draw(ecg: Array, beside: dict[str, Array]) -> "Figure":
     panels = [
         ("ECG with mains hum (mV)", ecg + beside["recorded"], MIXTURE),
         (f"the hum in it (µV): {found['recorded'][0]:.0f} µV", 1000 * beside["recorded"], MIXTURE),
-        (f"left behind notch filters (µV): {_told(found['notch'])}", 1000 * beside["notch"], OUTPUT),
-        (f"left by the network (µV): {_told(found['cleaned'])}", 1000 * beside["cleaned"], TARGET),
+        (f"left behind notch filters (µV): {_in_words(found['notch'])}", 1000 * beside["notch"], OUTPUT),
+        (f"left by the network (µV): {_in_words(found['cleaned'])}", 1000 * beside["cleaned"], TARGET),
     ]
     figure = Figure(figsize=(9, 6), dpi=80, layout="constrained")
     axes = figure.subplots(4, 1, sharex=True)
@@ -78,7 +78,7 @@ def draw(ecg: Array, beside: dict[str, Array]) -> "Figure":
     return figure
 
 
-def _told(values: tuple[float, float]) -> str:
+def _in_words(values: tuple[float, float]) -> str:
     return f"{values[0]:.1f} µV, at QRS complexes {values[1]:.1f} µV"
 
 
@@ -86,7 +86,7 @@ def show(arguments: argparse.Namespace) -> None:
     """Make, run, print the figures and draw."""
     from tonesift.full_evaluation import figures as pictures
 
-    ecg, beside = left(arguments.page, arguments.folder)
+    ecg, beside = residuals(arguments.page, arguments.folder)
     for name, (whole, at_qrs) in figures(ecg, beside).items():
         print(f"{name}: {whole:.1f} µV, at QRS complexes {at_qrs:.1f} µV")
     with replacing(arguments.picture) as aside:

@@ -19,6 +19,8 @@ from tonesift import arithmetic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from tonesift.metadata import Metadata
     from tonesift.networks.model import Model
 
@@ -47,36 +49,28 @@ def judge(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def by_name(methods: list[str], rate: float) -> "dict[str, Callable]":
     """What filters of named tones make of a recording at this rate (Hz), by method."""
-    import numpy as np
-
+    from tonesift.evaluation import sets
     from tonesift.streaming.namedtones import NamedToneFilter
 
-    def filtered(method: str, samples: np.ndarray, tones: list[float]) -> np.ndarray:
-        tone_filter = NamedToneFilter(tones, rate, method)
-        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
+    def named(method: str, samples: "NDArray", tones: list[float]) -> "NDArray":
+        return sets.filtered(NamedToneFilter(tones, rate, method), samples)
 
-    return {f"{method}_r2": partial(filtered, method) for method in methods}
+    return {f"{method}_r2": partial(named, method) for method in methods}
 
 
 def streamed(model: "Model", metadata: "Metadata") -> "dict[str, Callable]":
     """What people run on a recording, by name: takes its samples (N,) and its tones, and gives these (K, N)."""
-    import numpy as np
-
+    from tonesift.evaluation import sets
     from tonesift.streaming.anytones import AnyToneFilter
-    from tonesift.streaming.namedtones import NamedToneFilter
 
-    def whole(tone_filter: AnyToneFilter | NamedToneFilter, samples: np.ndarray) -> np.ndarray:
-        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
-
-    def named(method: str) -> "Callable":
-        return lambda samples, tones: whole(NamedToneFilter(tones, metadata.sampling_rate, method), samples)
-
+    rate = metadata.sampling_rate
     if not model.front:
-        return {"auto_r2": named("auto"), "fading_r2": named("fading")}  # the filter for tones that come and go
-    return {
-        "streamed_r2": lambda samples, tones: whole(AnyToneFilter(model, metadata, tones), samples),
-        "auto_r2": named("auto"),
-    }
+        return by_name(["auto", "fading"], rate)  # fading: for tones that come and go
+
+    def network(samples: "NDArray", tones: list[float]) -> "NDArray":
+        return sets.filtered(AnyToneFilter(model, metadata, tones), samples)
+
+    return {"streamed_r2": network} | by_name(["auto"], rate)
 
 
 if __name__ == "__main__":

@@ -42,19 +42,15 @@ def judge_hum(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def streamed(model: "Model", metadata: "Metadata", classical: bool) -> "dict[str, Filter]":
     """What people run on a recording, by name."""
-    import numpy as np
-
     from tonesift.evaluation import hum
+    from tonesift.evaluation.sets import filtered
     from tonesift.streaming.anytones import AnyToneFilter
     from tonesift.streaming.namedtones import NamedToneFilter
 
-    def whole(tone_filter: AnyToneFilter | NamedToneFilter, samples: np.ndarray) -> np.ndarray:
-        return np.concatenate([tone_filter.push(samples), tone_filter.finish()], axis=1)
-
     rate = metadata.sampling_rate
-    found = {"streamed": lambda samples, tones: whole(AnyToneFilter(model, metadata, tones), samples)}
+    found = {"streamed": lambda samples, tones: filtered(AnyToneFilter(model, metadata, tones), samples)}
     others = {
-        "auto": lambda samples, tones: whole(NamedToneFilter(tones, rate), samples),
+        "auto": lambda samples, tones: filtered(NamedToneFilter(tones, rate), samples),
         "notch": lambda samples, tones: hum.notch(samples, tones, rate, quality=10.0),
         "narrow_notch": lambda samples, tones: hum.notch(samples, tones, rate, quality=30.0),
     }

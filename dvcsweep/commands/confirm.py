@@ -70,7 +70,7 @@ def confirm(
     end = time.monotonic() + options.minutes * 60 if options.minutes else None
     points: dict[str, dict[str, Any]] = {f"best-{place + 1}": trial.params for place, trial in enumerate(best)}
     points[BASE] = {}
-    rival = _random_search(study, campaign, repository, path, _left(options, end))
+    rival = _random_search(study, campaign, repository, path, _remaining(options, end))
     if rival is not None:
         points[RIVAL] = rival.params
     again = study.model_copy(
@@ -83,7 +83,7 @@ def confirm(
             "average_over": {**study.average_over, study.seed_parameter: new_seeds},
         }
     )
-    _, confirmed, status = run_study(again, repository, path, _left(options, end))
+    _, confirmed, status = run_study(again, repository, path, _remaining(options, end))
     if status:
         raise StudyError("the confirmation is not complete: run the same command again to go on")
     return again, compare(again, confirmed.trials())
@@ -107,7 +107,7 @@ def check(study: Study, path: Path, seeds: int) -> None:
             raise StudyError(f"the name {name} is used already, by {path.with_name(f'{name}.yaml')}: rename that study")
 
 
-def _left(options: Options, end: float | None) -> Options:
+def _remaining(options: Options, end: float | None) -> Options:
     """The same options without a limit on trials, and with the time that is left."""
     minutes = None if end is None else max((end - time.monotonic()) / 60, 1e-6)
     return replace(options, trials=None, minutes=minutes)

@@ -80,7 +80,7 @@ def resolve(repository: Repository, study: Study, commit: str) -> Resolved:
         raise StudyError("\n".join(f"study {study.name}: {mistake}" for mistake in mistakes))
     metrics = [file for stage in stages for file in stage.metrics]
     metrics += top_level_metrics(content, study.pipeline)
-    made = [path for stage in stages if stage.runs for path in stage.made]
+    made = [path for stage in stages if stage.runs for path in stage.products]
     varying = _varying(study)
     text = pipeline.parameters(repository, commit, study.pipeline, study.params)
     return Resolved(
@@ -251,7 +251,7 @@ def _reads_test_data(
 ) -> tuple[str, str] | None:
     """The stage, and its input, by which a file depends on data held out, directly or through other stages' outputs."""
     for stage in stages:
-        if stage.name in seen or not any(overlap(file, path) for path in stage.made):
+        if stage.name in seen or not any(overlap(file, path) for path in stage.products):
             continue
         for dep in stage.deps:
             if set(_words(os.path.relpath(dep, PurePosixPath(pipeline).parent))) & HELD_OUT and not dep.endswith(".py"):
@@ -265,7 +265,7 @@ def _reads_test_data(
 
 def _dependencies(repository: Repository, study: Study, commit: str, stages: Sequence[Stage]) -> Iterator[str]:
     """Dependencies that are in the work tree, but that no clone of the commit would have."""
-    made = [path for stage in stages for path in stage.made] + study.copies
+    made = [path for stage in stages for path in stage.products] + study.copies
     wanted = {dep: stage.name for stage in stages for dep in stage.deps if not dep.startswith("/") and "://" not in dep}
     loose = {dep: name for dep, name in wanted.items() if not any(overlap(dep, path) for path in made)}
     known = repository.objects(commit, loose)

@@ -52,7 +52,7 @@ class Account:
         """The state for whoever watches; `points` is the length of the longest whole curve."""
         figures = self.figures
         return snapshot.Snapshot(
-            *(self.campaign.name, figures.done, figures.failed, figures.total, figures.best, figures.left()),
+            *(self.campaign.name, figures.done, figures.failed, figures.total, figures.best, figures.time_left()),
             sign=self.study.objective[0].sign,
             points=points,
             running=running,

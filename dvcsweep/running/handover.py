@@ -128,7 +128,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def there(clone: Path, exchange: Exchange, ref: str) -> str:
+def fetched_commit(clone: Path, exchange: Exchange, ref: str) -> str:
     """Commit of an experiment that the Git remote has, brought to the clone; empty if it has none."""
     listed = ""
 
@@ -187,4 +187,4 @@ def hand_over(clone: Path, exchange: Exchange, ref: str, push_cache: Callable[[]
         return None if found else reason
 
     persist(push_reference, exchange.patience)
-    return found if found == mine else there(clone, exchange, ref)
+    return found if found == mine else fetched_commit(clone, exchange, ref)

@@ -444,7 +444,7 @@ class Search:
 
     def _pruned(self, trial: Trial) -> bool:
         """End a trial that the study's rule stops, by what has run of it; whether it has ended."""
-        stopped = self.stopped.get(trial.index) or self.stopping.found(trial)
+        stopped = self.stopped.get(trial.index) or self.stopping.stops_at(trial)
         if stopped and self.stopping.has_run(trial, stopped):
             self.queue = deque(other for other in self.queue if other.trial != trial.index)
             self._stop(trial, stopped)

@@ -48,7 +48,7 @@ class Stopping:
         """What its best after so many points is held against, if the rule can tell."""
         return None if self._pruning is None else self._pruning.threshold(trial, member, count)
 
-    def found(self, trial: Trial) -> dict[str, int]:
+    def stops_at(self, trial: Trial) -> dict[str, int]:
         """Where a trial is to be stopped, by member, from its experiments so far; empty if it goes on."""
         if self._pruning is None or not self._pruning.ready(trial.index):
             return {}

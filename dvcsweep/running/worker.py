@@ -22,7 +22,7 @@ from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import RECEIVE, Repository, git, reference
 from dvcsweep.running.channel import Channel, so_far
 from dvcsweep.running.clones import PATIENCE, prepare, remove, transfer
-from dvcsweep.running.handover import as_attempt, hand_over, persist, there
+from dvcsweep.running.handover import as_attempt, fetched_commit, hand_over, persist
 from dvcsweep.running.job import STOPPED, TIMED_OUT, Job, Runner, output, reason
 from dvcsweep.running.processes import forked, preload
 from dvcsweep.settings import curve, flatten, number
@@ -52,7 +52,7 @@ def run(job: Job, dvc: Runner) -> Outcome:
     clone, ref = Path(job.clone), reference(job.baseline, job.name)
     try:
         prepare(job, dvc)
-        if job.exchange and (commit := there(clone, job.exchange, ref)):
+        if job.exchange and (commit := fetched_commit(clone, job.exchange, ref)):
             return read(job, Repository(clone), commit)
         begin = time.perf_counter()
         status = dvc(job, ["exp", "run", "--name", job.name, *(["--force"] if job.force else [])])

@@ -12,7 +12,7 @@ from dvcsweep.commands import clean
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import Repository, reference
 from dvcsweep.running import handover
-from dvcsweep.running.handover import Exchange, hand_over, mirror, persist, there
+from dvcsweep.running.handover import Exchange, fetched_commit, hand_over, mirror, persist
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def test_of_two_machines_the_first_counts(tiny, remote):
 
 def test_an_experiment_that_is_there_is_brought_here(tiny, remote):
     ref = experiment(tiny, "a", "x: 2\n", "Ada")
-    assert there(tiny.path, remote, ref) == ""
+    assert fetched_commit(tiny.path, remote, ref) == ""
     commit = hand_over(tiny.path, remote, ref, lambda: None)
     tiny.git("update-ref", "-d", ref)
-    assert there(tiny.path, remote, ref) == commit == tiny.git("rev-parse", ref)
+    assert fetched_commit(tiny.path, remote, ref) == commit == tiny.git("rev-parse", ref)
 
 
 def test_a_remote_that_is_away_is_tried_again_ever_more_rarely(monkeypatch):

@@ -41,9 +41,9 @@ def test_how_an_experiment_came_about(seconds, stages, said):
 
 
 def test_time_left_is_what_the_rest_takes_at_the_pace_so_far():
-    assert Figures(total=10, done=3, failed=1, jobs=2, seconds=[50, 70]).left() == "about 3 min 00 s left"
-    assert Figures(total=10, done=3, jobs=2).left() == ""
-    assert Figures(total=3, done=3, jobs=2, seconds=[50]).left() == ""
+    assert Figures(total=10, done=3, failed=1, jobs=2, seconds=[50, 70]).time_left() == "about 3 min 00 s left"
+    assert Figures(total=10, done=3, jobs=2).time_left() == ""
+    assert Figures(total=3, done=3, jobs=2, seconds=[50]).time_left() == ""
 
 
 def test_parameters_in_one_line():

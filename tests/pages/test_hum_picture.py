@@ -25,7 +25,7 @@ def test_figures_are_root_mean_squares_behind_the_first_second_and_at_the_beats(
 def test_the_page_shows_its_picture_and_its_figures_are_those_of_its_command(tmp_path):
     if not (ROOT / picture.MODEL).is_file():
         pytest.skip("the model is in DVC's cache: dvc repro hum/dvc.yaml")
-    ecg, beside = picture.left(PAGE, tmp_path / "made")
+    ecg, beside = picture.residuals(PAGE, tmp_path / "made")
     text = PAGE.read_text(encoding="utf-8")
     for name, (whole, at_qrs) in picture.figures(ecg, beside).items():
         assert f"{whole:.1f} µV, at QRS complexes {at_qrs:.1f} µV" in text, name

@@ -1,6 +1,7 @@
 """A network judged on a set of recordings; one that corrects filters beside the first of these."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,21 @@ from tonesift.metadata import Metadata
 from tonesift.networks.model import Model
 
 WINDOWS = 1024  # in a pass, of a network whose state is reset with each
+
+
+class StreamFilter(Protocol):
+    """What `tonesift filter` runs: takes samples as they come, and gives what tones are known by then."""
+
+    def push(self, samples: NDArray) -> NDArray:
+        """Tones (K, n) that the next samples make known."""
+
+    def finish(self) -> NDArray:
+        """The rest (K, n)."""
+
+
+def filtered(stream_filter: StreamFilter, samples: NDArray) -> NDArray:
+    """Tones (K, N) of a whole recording (N,), read as a stream."""
+    return np.concatenate([stream_filter.push(samples), stream_filter.finish()], axis=1)
 
 
 def figures(

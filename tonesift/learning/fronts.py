@@ -27,7 +27,7 @@ from tonesift.networks.model import Model, Network
 
 ROWS = 64  # tones of recordings passed through a network side by side; part of the bits
 CHUNK_STEPS = 500
-WRONG = (0.5, 2.0)  # factor by which the amplitude is told wrong
+WRONG = (0.5, 2.0)  # factor by which filters are told a wrong amplitude
 LEAST_ERROR = 1e-3  # beside it, in units of a tone's mean square amplitude
 
 
@@ -37,13 +37,13 @@ def amplitude(facts: Facts) -> float:
 
 
 class Scale(NamedTuple):
-    """How samples are told to filters: what they stand at, a tone's amplitude, and where they are clipped."""
+    """The scale on which filters read samples: what these stand at, a tone's amplitude, and where they are clipped."""
 
     offset: float
     unit: float
     clip: tuple[float, float]
 
-    def told(self, samples: NDArray) -> NDArray:
+    def scaled(self, samples: NDArray) -> NDArray:
         """Samples in units of the amplitude."""
         return (samples - self.offset) / self.unit
 
@@ -62,17 +62,17 @@ def shown(samples: NDArray, frequencies: Sequence[float], rate: float) -> Scale:
     return Scale(standing(facts), base(facts, len(frequencies)).amplitude, facts.clip)
 
 
-def scale(source: Recordings, index: int, center: float, told: float = 1.0) -> Scale:
-    """How a recording of a set is told: in a background as it shows, otherwise as it was made, wrong by a factor."""
+def scale(source: Recordings, index: int, center: float, factor: float = 1.0) -> Scale:
+    """Scale of a recording of a set: in a background as its first second shows, otherwise as made, times a factor."""
     facts = source.facts
     if facts.conditions.background:
-        return shown(_heard(source, index), facts.tones_of(index), facts.sampling_rate)
-    unit = amplitude(facts) * told
+        return shown(_mixture_with_gaps(source, index), facts.tones_of(index), facts.sampling_rate)
+    unit = amplitude(facts) * factor
     level = float(facts.drawn["clip"][index]) if "clip" in facts.drawn else math.inf
     return Scale(center, unit, (-level, level))
 
 
-def _heard(source: Recordings, index: int) -> NDArray:
+def _mixture_with_gaps(source: Recordings, index: int) -> NDArray:
     """Mixture (N,) of a recording, NaN where a sample is missing."""
     return np.where(source.missing(index), np.nan, source.mixture(index))
 
@@ -88,11 +88,11 @@ def framed(
     return Front(frequencies, rate, hop, clip, **kind).push(padded).swapaxes(0, 1)
 
 
-def of_recording(source: Recordings, index: int, hop: int, told: Scale, **kind: Any) -> NDArray[np.float32]:
+def of_recording(source: Recordings, index: int, hop: int, units: Scale, **kind: Any) -> NDArray[np.float32]:
     """Frames (K, S, FRAME) of a recording of a set, on a scale; keywords are those of `Front`."""
     facts = source.facts
-    mixture = told.told(_heard(source, index))
-    return framed(mixture, facts.tones_of(index), facts.sampling_rate, hop, told.limits, **kind)
+    mixture = units.scaled(_mixture_with_gaps(source, index))
+    return framed(mixture, facts.tones_of(index), facts.sampling_rate, hop, units.limits, **kind)
 
 
 def kind_of(model: Model | Network, whitening: tuple[float, ...]) -> dict[str, Any]:
@@ -118,20 +118,20 @@ def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.d
     tones = np.empty((total, count, samples), dtype="f4")
     pairs = ((source, index) for source in sources for index in range(source.count))
     for row, (source, index) in enumerate(pairs):
-        told = np.random.default_rng([source.facts.seed, index]).uniform(*WRONG)
-        known = scale(source, index, center, told)
+        factor = np.random.default_rng([source.facts.seed, index]).uniform(*WRONG)
+        known = scale(source, index, center, factor)
         frames[row] = of_recording(source, index, hop, known, **kind)[:, : samples // hop]
-        tones[row] = source.tones(index) / _whole(source, known, told)
+        tones[row] = source.tones(index) / _whole(source, known, factor)
     signals = Signals(torch.from_numpy(frames).to(device), torch.from_numpy(tones).to(device))
     with one_thread():
         return signals._replace(weights=_weights(signals, hop))
 
 
-def _whole(source: Recordings, known: Scale, told: float) -> float:
+def _whole(source: Recordings, known: Scale, factor: float) -> float:
     """What tones are divided by, of which the mixture is the mean."""
     if source.facts.conditions.background:
         return known.unit * source.facts.phases.shape[1]
-    return math.sqrt(source.facts.second_moment) * told
+    return math.sqrt(source.facts.second_moment) * factor
 
 
 def _weights(signals: Signals, hop: int) -> Tensor:
@@ -178,9 +178,9 @@ def estimate(
         known = [shown(samples, tones, metadata.sampling_rate) for samples, tones in each]
     framing, kind = (metadata.sampling_rate, model.hop), kind_of(model, metadata.whitening)
     each = zip(mixture, frequencies, known, strict=True)
-    frames = [framed(told.told(samples), tones, *framing, told.limits, **kind) for samples, tones, told in each]
+    frames = [framed(units.scaled(samples), tones, *framing, units.limits, **kind) for samples, tones, units in each]
     found = passed(model, torch.from_numpy(np.stack(frames)).to(device), pmap)[..., : mixture.shape[1]]
-    return found * np.array([told.unit * metadata.count for told in known], dtype="f4")[:, None, None]
+    return found * np.array([one.unit * metadata.count for one in known], dtype="f4")[:, None, None]
 
 
 def predict(model: Model, signals: Signals, segments: Sequence[Segment], pmap: ParallelMap) -> Iterator[Pair]:

@@ -396,10 +396,10 @@ def _conditions(content: Content) -> dict[str, Any] | None:
         for row in content.conditions
     ]
     columns = [*_columns("Condition", numbers=[CONDITION_COLUMNS[name] for name in names]), *_columns("Settings found")]
-    return {"heading": "Conditions", "columns": columns, "rows": rows, "sentence": held(content.conditions)}
+    return {"heading": "Conditions", "columns": columns, "rows": rows, "sentence": where_ahead(content.conditions)}
 
 
-def held(rows: Sequence[Row]) -> str:
+def where_ahead(rows: Sequence[Row]) -> str:
     """Under which conditions the network is ahead of every filter beside it, in a sentence."""
     others = [name for name in CONDITION_COLUMNS if name != "network"]
     ahead = [row["condition"] for row in rows if _rank(row, "network") > max(_rank(row, name) for name in others)]

@@ -139,13 +139,13 @@ class Sampled:
             if attempt < REDRAWS:
                 params = self._suggest(optuna.create_study(sampler=sampler(self.study, number, attempt)).ask())
             else:
-                params = self._left(number)
+                params = self._undrawn(number)
         if params is None:
             return None
         self._seen.add(_key(params))
         return Proposal(params, notes=dict(self._copy.get_trials(deepcopy=False)[number].system_attrs))
 
-    def _left(self, number: int) -> dict[str, Any] | None:
+    def _undrawn(self, number: int) -> dict[str, Any] | None:
         """One of the points not drawn yet; few are left where so many draws came upon others."""
         space = {
             name: Dimension(choices=dimension.all_values(), when=dimension.when)

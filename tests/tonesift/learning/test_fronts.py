@@ -25,7 +25,7 @@ def written(tmp_path_factory):
 def test_filters_are_told_what_is_missing_where_it_clips_and_the_amplitude_wrong_by_a_factor(written):
     path, facts, mixtures, _ = written
     with recordings.opened(path, any_tones=True) as source:
-        found = fronts.of_recording(source, 1, HOP, fronts.scale(source, 1, 0.0, told=1.5))
+        found = fronts.of_recording(source, 1, HOP, fronts.scale(source, 1, 0.0, factor=1.5))
     unit = 1.5 * np.sqrt(facts.second_moment) / 4  # the mixture is the mean of four tones
     level = facts.drawn["clip"][1] / unit
     front = Front(facts.drawn["frequencies"][1], 1000.0, HOP, (-level, level))
