@@ -23,7 +23,7 @@ from benchmarks import machine, tracking
 from tonesift.evaluation.sets import filtered
 from tonesift.formats.base import Source
 from tonesift.networks import model as models
-from tonesift.streaming import automatic
+from tonesift.streaming import network_choice
 from tonesift.streaming.anytones import AnyToneFilter
 from tonesift.streaming.command import ANY_TONES
 from tonesift.streaming.tonefilter import ToneFilter
@@ -61,7 +61,7 @@ def taken(drawn: list[tracking.Drawn]) -> list[tuple[str, np.ndarray | None]]:
     found = []
     for one in drawn:
         source = Source("a draw", iter([one.samples]))
-        choice = automatic.taken(source, tracking.RATE, automatic.Wanted(one.frequencies), None)
+        choice = network_choice.choose_network(source, tracking.RATE, network_choice.Request(one.frequencies), None)
         tones = None
         if choice.filter:
             tones = filtered(choice.filter, one.samples) / choice.filter.count

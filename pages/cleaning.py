@@ -176,7 +176,7 @@ def draw(case: Case) -> "Figure":
     """The recording above, what is left of it below: by the command, and by notch filters."""
     from matplotlib.figure import Figure
 
-    from tonesift.full_evaluation.figures import MIXTURE, OUTPUT, TARGET
+    from tonesift.full_evaluation.plots import MIXTURE, OUTPUT, TARGET
 
     figure = Figure(figsize=(9, 4.2), dpi=80, layout="constrained")
     time = np.arange(len(case.recording))[case.shown] / (case.rate * (24 if case.axis == "days" else 1))
@@ -199,13 +199,13 @@ def draw(case: Case) -> "Figure":
 
 def clean(arguments: argparse.Namespace) -> None:
     """Make, run, print the table and draw."""
-    from tonesift.full_evaluation import figures
+    from tonesift.full_evaluation import plots
 
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for case in cases(arguments.page, arguments.folder):
         print(case.line())
         with replacing(arguments.pictures / f"cleaning-{case.name.split()[0].lower()}.png") as aside:
-            aside.write_bytes(figures.png(draw(case)))
+            aside.write_bytes(plots.png(draw(case)))
 
 
 if __name__ == "__main__":

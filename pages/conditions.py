@@ -22,11 +22,11 @@ LEFT_OUT = "everything, random sets"
 
 def conditions(arguments: argparse.Namespace) -> None:
     """Draw every condition on recordings of the same seed."""
-    from tonesift.full_evaluation import figures
+    from tonesift.full_evaluation import plots
 
     (data,) = params.load(arguments.params, "data")
     with replacing(arguments.picture) as aside:
-        aside.write_bytes(figures.png(draw(data)))
+        aside.write_bytes(plots.png(draw(data)))
 
 
 def draw(data: params.Data) -> "Figure":
@@ -35,7 +35,7 @@ def draw(data: params.Data) -> "Figure":
     from matplotlib.figure import Figure
 
     from tonesift.conditions import named, run
-    from tonesift.full_evaluation.figures import MARK, MIXTURE, TARGET
+    from tonesift.full_evaluation.plots import MARK, MIXTURE, TARGET
 
     names = [name for name in named.NAMED if name != LEFT_OUT]
     figure = Figure(figsize=(9, 10.5), dpi=80, layout="constrained")

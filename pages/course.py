@@ -51,12 +51,12 @@ class Run(NamedTuple):
 def course(arguments: argparse.Namespace) -> None:
     """Draw graph 1 for both runs, and graph 2 for the first."""
     arithmetic.choose("portable", or_native=True)
-    from tonesift.full_evaluation import figures
+    from tonesift.full_evaluation import plots
 
     runs = [read(folder) for folder in (arguments.run, arguments.literal)]
     for path, figure in ((arguments.graph1, one_tone(runs)), (arguments.graph2, all_tones(runs[0]))):
         with replacing(path) as aside:
-            aside.write_bytes(figures.png(figure))
+            aside.write_bytes(plots.png(figure))
 
 
 def read(folder: Path) -> Run:
@@ -102,7 +102,7 @@ def all_tones(run: Run) -> "Figure":
 def _draw(ax: "Axes", run: Run, tone: int) -> None:
     import numpy as np
 
-    from tonesift.full_evaluation.figures import MIXTURE, OUTPUT, TARGET
+    from tonesift.full_evaluation.plots import MIXTURE, OUTPUT, TARGET
 
     time = np.arange(len(run.mixture)) / run.rate
     ax.plot(time, run.mixture, color=MIXTURE, linewidth=0.5, antialiased=False, label="mixture")

@@ -54,7 +54,7 @@ def draw(ecg: Array, beside: dict[str, Array]) -> "Figure":
     """The recording, the hum in it, and what is left of that by either, all in one unit but the first."""
     from matplotlib.figure import Figure
 
-    from tonesift.full_evaluation.figures import MIXTURE, OUTPUT, TARGET
+    from tonesift.full_evaluation.plots import MIXTURE, OUTPUT, TARGET
 
     found = figures(ecg, beside)
     time = np.arange(len(ecg))[SHOWN] / RATE
@@ -84,7 +84,7 @@ def _in_words(values: tuple[float, float]) -> str:
 
 def show(arguments: argparse.Namespace) -> None:
     """Make, run, print the figures and draw."""
-    from tonesift.full_evaluation import figures as pictures
+    from tonesift.full_evaluation import plots as pictures
 
     ecg, beside = residuals(arguments.page, arguments.folder)
     for name, (whole, at_qrs) in figures(ecg, beside).items():

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from pages import frame, markdown, quoted, shell
+from pages import layout, markdown, quoted, shell
 from pages.addresses import address, page_of
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -108,7 +108,7 @@ def render(cells: list[Cell], path: Path, mark: bool = False) -> str:
     if any(sign in part for sign in (UNTRUE, FAILED) for part in parts):
         parts.insert(0, NOTE)
     title = next(found for cell in cells if (found := markdown.title(cell.source)))
-    return frame.frame(PurePosixPath(page_of(path.as_posix())), title, "\n".join(parts), scripts=True)
+    return layout.frame(PurePosixPath(page_of(path.as_posix())), title, "\n".join(parts), scripts=True)
 
 
 def _prose(text: str, path: Path) -> str:

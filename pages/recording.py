@@ -19,7 +19,7 @@ BACKGROUND_SECONDS, SECONDS, DWELL, KNOCKS = 180, 40, 2.0, 1.5  # s, s, s, and i
 Array = NDArray[np.float64]
 
 
-def shed(generator: np.random.Generator, samples: int) -> Array:
+def demo_background(generator: np.random.Generator, samples: int) -> Array:
     """A background (N,): a rumble, knocks that ring, and noise."""
     rumble = signal.lfilter([1.0], [1.0, -0.95], generator.standard_normal(samples))
     found = 0.25 * rumble / np.std(rumble) + 0.05 * generator.standard_normal(samples)
@@ -30,7 +30,7 @@ def shed(generator: np.random.Generator, samples: int) -> Array:
     return found
 
 
-def motors(generator: np.random.Generator, samples: int) -> Array:
+def demo_tones(generator: np.random.Generator, samples: int) -> Array:
     """Tones (3, N), each on and off in turns."""
     times, found = np.arange(samples) / RATE, np.zeros((len(TONES), samples))
     for tone, frequency in zip(found, TONES, strict=True):
@@ -46,9 +46,9 @@ def motors(generator: np.random.Generator, samples: int) -> Array:
 def make(folder: Path) -> None:
     """Write the recordings."""
     generator = np.random.default_rng(7)
-    tones = motors(generator, SECONDS * RATE)
-    wavfile.write(folder / "shed.wav", RATE, shed(generator, BACKGROUND_SECONDS * RATE).astype("f4"))
-    mixture = shed(generator, SECONDS * RATE) + tones.sum(axis=0)
+    tones = demo_tones(generator, SECONDS * RATE)
+    wavfile.write(folder / "shed.wav", RATE, demo_background(generator, BACKGROUND_SECONDS * RATE).astype("f4"))
+    mixture = demo_background(generator, SECONDS * RATE) + tones.sum(axis=0)
     wavfile.write(folder / "machine.wav", RATE, mixture.astype("f4"))
     np.save(folder / "motors.npy", tones.astype("f4"))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pages import frame, shell
+from pages import layout, shell
 from tonesift import csvfile, params
 from tonesift.atomic import replacing
 from tonesift.errors import InputError
@@ -68,7 +68,7 @@ def write_report(arguments: argparse.Namespace) -> None:
         params=settings.model_dump(),
         origin={"model (MD5)": digest, **metadata.build},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
-        links=frame.DOORS if arguments.site else {},
+        links=layout.DOORS if arguments.site else {},
     )
     write(arguments.page, page.render(content))
     write(arguments.card, card.render(metadata, tones, comparison, conditions, digest=digest))

@@ -17,7 +17,7 @@ import webbrowser
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 
-from pages import frame, markdown, shell
+from pages import layout, markdown, shell
 from pages.addresses import PICTURES, address, page_of
 from tonesift import yamlfile
 from tonesift.atomic import replacing
@@ -163,7 +163,7 @@ def make(page: str, root: Path) -> bytes:
         title, body = name, f"<h1>{html.escape(name)}</h1>\n{_content(path, text)}"
         if path.suffix == ".md":
             title, body = markdown.title(text) or name, markdown.render(text, lambda to: address(to, name, root))
-    return frame.frame(PurePosixPath(page), title, body).encode()
+    return layout.frame(PurePosixPath(page), title, body).encode()
 
 
 def _content(path: Path, text: str) -> str:

@@ -11,7 +11,7 @@ from pages import shell
 from tonesift import csvfile
 from tonesift.atomic import replacing
 from tonesift.errors import InputError, shown
-from tonesift.full_evaluation import figures
+from tonesift.full_evaluation import plots
 
 REMEDY = "run `python -m dvcsweep run studies/story.yaml`"
 CLAIM = {"label": "the guide's claim", "r2": 0.347, "limit": None}
@@ -25,7 +25,7 @@ def story(arguments: argparse.Namespace) -> None:
     except (KeyError, PointError) as error:
         raise InputError(f"{arguments.table}: not a study's table (no {error.args[0]}): {REMEDY}") from error
     with replacing(arguments.picture) as aside:
-        aside.write_bytes(figures.png(figures.story([CLAIM, *points])))
+        aside.write_bytes(plots.png(plots.story([CLAIM, *points])))
 
 
 class PointError(Exception):

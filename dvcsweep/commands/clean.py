@@ -13,7 +13,7 @@ from dvcsweep.naming import short
 from dvcsweep.plan.studies import Study
 from dvcsweep.record.campaigns import driver_of, folder
 from dvcsweep.repository import EXPERIMENTS, Experiment, Repository, git, parse_references
-from dvcsweep.running.pool import sweep
+from dvcsweep.running.pool import clean_up
 
 AT_ONCE = 1000  # references to remove by one push, whose command line has a limit
 # A search has a lock file for each experiment, and ruamel.yaml takes 18 times as long to read one.
@@ -64,7 +64,7 @@ def clean(study: Study, repository: Repository, dry: bool = False, git_remote: s
             git(repository.root, "push", "--quiet", "--no-verify", git_remote, *some)
         repository.remove(mine)
         for place in places:
-            sweep(place / "workers")
+            clean_up(place / "workers")
             shutil.rmtree(place, ignore_errors=True)
     removed, keeps = ("would remove", "would keep") if dry else ("removed", "keeps")
     remote = f"{removed} {len(there)} experiments at {git_remote}\n" if git_remote else ""

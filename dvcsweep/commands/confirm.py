@@ -22,7 +22,7 @@ from tabulate import tabulate
 from dvcsweep import naming
 from dvcsweep.errors import StudyError
 from dvcsweep.files import write_whole
-from dvcsweep.plan.studies import Halving, Points, Random, Study
+from dvcsweep.plan.studies import HalvingSettings, PointsSettings, RandomSettings, Study
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Trial, best_trials, members
 from dvcsweep.repository import Repository
@@ -76,7 +76,7 @@ def confirm(
     again = study.model_copy(
         update={
             "name": naming.confirmation(study.name),
-            "strategy": Points(kind="points", points=points),
+            "strategy": PointsSettings(kind="points", points=points),
             "space": {},
             "trials": None,
             "fixed": _fixed(study),
@@ -129,7 +129,7 @@ def _random_search(
     """Best trial of a random search of the same cost; None, and why, where there is nothing to compare with."""
     cost = equal_cost(study, campaign.trials())
     finite = study.space and all(dimension.finite for dimension in study.space.values())
-    if isinstance(study.strategy, Random):
+    if isinstance(study.strategy, RandomSettings):
         print("No random search beside it: the study is one.")
     elif not study.space:
         print("No random search beside it: the study has no space to draw from.")
@@ -138,7 +138,7 @@ def _random_search(
     else:
         update = {
             "name": naming.random_search(study.name),
-            "strategy": Random(kind="random"),
+            "strategy": RandomSettings(kind="random"),
             "trials": cost,
             "fixed": _fixed(study),
         }
@@ -152,7 +152,7 @@ def _random_search(
 
 def equal_cost(study: Study, trials: Sequence[Trial]) -> int:
     """How many trials of a random search cost as much as these, in the unit of the largest budget."""
-    if isinstance(study.strategy, Halving):
+    if isinstance(study.strategy, HalvingSettings):
         spent = sum(
             budget
             for trial in trials
@@ -165,7 +165,7 @@ def equal_cost(study: Study, trials: Sequence[Trial]) -> int:
 
 def _fixed(study: Study) -> dict[str, Any]:
     """Fixed settings, the budget at its largest among them."""
-    if isinstance(study.strategy, Halving):
+    if isinstance(study.strategy, HalvingSettings):
         return {**study.fixed, study.strategy.budget: study.budgets[-1]}
     return dict(study.fixed)
 

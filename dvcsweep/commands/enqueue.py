@@ -10,7 +10,7 @@ from dvcsweep import naming
 from dvcsweep.errors import StudyError
 from dvcsweep.plan.resolution import parameters, resolve
 from dvcsweep.plan.strategies import make
-from dvcsweep.plan.studies import Adaptive, CoarseToFine, Halving, Study
+from dvcsweep.plan.studies import AdaptiveSettings, CoarseToFineSettings, HalvingSettings, Study
 from dvcsweep.record.trials import members
 from dvcsweep.repository import Repository, dvc_folder, environment
 
@@ -32,7 +32,7 @@ def enqueue(study: Study, repository: Repository, limit: int | None) -> int:
     int
         How many experiments were queued.
     """
-    if isinstance(study.strategy, Adaptive | CoarseToFine | Halving):
+    if isinstance(study.strategy, AdaptiveSettings | CoarseToFineSettings | HalvingSettings):
         raise StudyError(
             f"strategy {study.strategy.kind} learns from finished trials, but a queue is filled beforehand: use `run`"
         )

@@ -159,7 +159,7 @@ def make(rule: Rule, sign: int) -> Pruner:
         return Late(rule, sign)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with quiet():
-        return Optunas(MAKERS[type(rule)](rule), sign, rule.over_members)
+        return OptunaPruner(MAKERS[type(rule)](rule), sign, rule.over_members)
 
 
 class Late:
@@ -197,7 +197,7 @@ class Late:
         return [self.sign * value if math.isfinite(value) else math.inf for value in values]
 
 
-class Optunas:
+class OptunaPruner:
     """One of Optuna's pruners, on a study in memory that holds the trials of the past, in their order."""
 
     def __init__(self, pruner: BasePruner, sign: int, over_members: bool) -> None:

@@ -13,7 +13,7 @@ from dvcsweep.errors import StudyError
 from dvcsweep.naming import short
 from dvcsweep.pipeline import Inputs, Stage, overlap, top_level_metrics, variants
 from dvcsweep.plan.spaces import Dimension, check_value
-from dvcsweep.plan.studies import Halving, OneAtATime, Study
+from dvcsweep.plan.studies import HalvingSettings, OneAtATimeSettings, Study
 from dvcsweep.repository import Repository
 from dvcsweep.settings import flatten, nest, number, parse
 
@@ -119,7 +119,7 @@ def _stages(repository: Repository, study: Study, commit: str, settings: Mapping
 def _varying(study: Study) -> dict[str, list[Any]]:
     """Every value, or the ends of every range, that a parameter takes in trials."""
     found = {name: dimension.ends() for name, dimension in study.space.items()} | dict(study.average_over)
-    if isinstance(study.strategy, Halving):
+    if isinstance(study.strategy, HalvingSettings):
         found[study.strategy.budget] = list(study.strategy.budgets)
     for point in getattr(study.strategy, "points", {}).values():
         for key, value in point.items():
@@ -173,7 +173,7 @@ def _kinds(study: Study, committed: Mapping[str, Any]) -> Iterator[str]:
         if _unkept(value):
             yield f"{study.params}: {key} is {value!r}, which no experiment could be given: put it in quotes"
     base = {**(study.base or committed), **study.fixed}
-    if isinstance(study.strategy, OneAtATime):
+    if isinstance(study.strategy, OneAtATimeSettings):
         for name, dimension in study.space.items():
             if name in base and _outside(dimension, base[name]):
                 yield f"space: the base has {name} {base[name]!r}, outside {dimension.low} to {dimension.high}"

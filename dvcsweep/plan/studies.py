@@ -98,7 +98,7 @@ def _objective(value: Any) -> Any:
     return {**others, "file": file, "key": key, "direction": direction}
 
 
-class Grid(_Model):
+class GridSettings(_Model):
     """Every combination; with `trials` that many of them, drawn without replacement."""
 
     kind: Literal["grid"]
@@ -106,21 +106,21 @@ class Grid(_Model):
     limit: PositiveInt = 1000
 
 
-class Points(_Model):
+class PointsSettings(_Model):
     """Combinations by name."""
 
     kind: Literal["points"]
     points: dict[str, dict[str, Value]] = Field(min_length=1)
 
 
-class OneAtATime(_Model):
+class OneAtATimeSettings(_Model):
     """The base, then each parameter through its values while the others stay at the base's."""
 
     kind: Literal["one-at-a-time"]
     levels: PositiveInt = 5
 
 
-class CoarseToFine(_Model):
+class CoarseToFineSettings(_Model):
     """A grid over everything, then finer ones around the best so far."""
 
     kind: Literal["coarse-to-fine"]
@@ -128,19 +128,19 @@ class CoarseToFine(_Model):
     rounds: PositiveInt = 2
 
 
-class Random(_Model):
+class RandomSettings(_Model):
     """Independent draws; where the values can be counted, none twice."""
 
     kind: Literal["random"]
 
 
-class Quasirandom(_Model):
+class QuasirandomSettings(_Model):
     """Points of a scrambled Sobol sequence, which leave smaller gaps than independent draws."""
 
     kind: Literal["qmc"]
 
 
-class Adaptive(_Model):
+class AdaptiveSettings(_Model):
     """Optuna's samplers that learn from earlier trials.
 
     Attributes
@@ -156,7 +156,7 @@ class Adaptive(_Model):
     generation: PositiveInt = 4
 
 
-class Halving(_Model):
+class HalvingSettings(_Model):
     """All start with a small budget; the best share goes on with a budget `factor` times as large, and so on.
 
     Attributes
@@ -190,7 +190,15 @@ def _by_kind(value: Any) -> Any:
 
 
 Strategy = Annotated[
-    Grid | Points | OneAtATime | CoarseToFine | Random | Quasirandom | Adaptive | Halving, Field(discriminator="kind")
+    GridSettings
+    | PointsSettings
+    | OneAtATimeSettings
+    | CoarseToFineSettings
+    | RandomSettings
+    | QuasirandomSettings
+    | AdaptiveSettings
+    | HalvingSettings,
+    Field(discriminator="kind"),
 ]
 
 
@@ -321,7 +329,7 @@ class Study(_Model):
     @property
     def halved(self) -> bool:
         """Whether trials have values at several budgets."""
-        return isinstance(self.strategy, Halving)
+        return isinstance(self.strategy, HalvingSettings)
 
     @property
     def budgets(self) -> list[int | None]:
@@ -347,14 +355,14 @@ class Study(_Model):
         for name in WITHOUT_EFFECT:
             del content[name]
         # More trials are the same study, longer; but a rung is a share of all.
-        if not isinstance(self.strategy, Halving):
-            content["trials"] = self.trials is not None and isinstance(self.strategy, Grid)
+        if not isinstance(self.strategy, HalvingSettings):
+            content["trials"] = self.trials is not None and isinstance(self.strategy, GridSettings)
         content["strategy"].pop("limit", None)
         if self.prune is None:  # studies from before there was any are what they were
             del content["prune"]
         # Trials are counted and drawn in the order in which parameters and points are written.
         content["space"] = list(content["space"].items())
-        if isinstance(self.strategy, Points):
+        if isinstance(self.strategy, PointsSettings):
             content["strategy"]["points"] = list(content["strategy"]["points"].items())
         return content
 
@@ -368,27 +376,27 @@ def _conflicts(study: Study) -> Iterator[str]:
     yield from _double(study)
     yield from _told_twice(study)
     yield from _unprunable(study)
-    endless = isinstance(study.strategy, Random | Quasirandom | Adaptive | Halving)
+    endless = isinstance(study.strategy, RandomSettings | QuasirandomSettings | AdaptiveSettings | HalvingSettings)
     if endless and study.trials is None:
         yield f"trials: missing, but {study.strategy.kind} has no end of its own"
-    if not study.space and not isinstance(study.strategy, Points):
+    if not study.space and not isinstance(study.strategy, PointsSettings):
         yield f"space: empty, but {study.strategy.kind} needs something to vary"
-    if study.space and isinstance(study.strategy, Points):
+    if study.space and isinstance(study.strategy, PointsSettings):
         yield "space: strategy points brings its own values, so leave it out"
-    if isinstance(study.strategy, Grid) and study.trials is None:
+    if isinstance(study.strategy, GridSettings) and study.trials is None:
         total = size(study.space, study.strategy.levels)
         if total > study.strategy.limit:
             yield (
                 f"space: the grid has {total} points, more than its limit of {study.strategy.limit}: give `trials` to "
                 "draw some of them, or raise strategy.limit"
             )
-    if isinstance(study.strategy, Grid) and size(study.space, study.strategy.levels) > MOST:
+    if isinstance(study.strategy, GridSettings) and size(study.space, study.strategy.levels) > MOST:
         yield f"space: the grid has more than {MOST} points, too many to draw from: take strategy random"
     if len(study.objective) > 1 and study.strategy.kind in ("gp", "halving", "coarse-to-fine"):
         yield f"objective: {study.strategy.kind} takes a single one, but got {len(study.objective)}"
     if len({objective.name for objective in study.objective}) < len(study.objective):
         yield "objective: two have the same key"
-    if isinstance(study.strategy, Halving) and study.strategy.minimum > study.strategy.maximum:
+    if isinstance(study.strategy, HalvingSettings) and study.strategy.minimum > study.strategy.maximum:
         yield f"strategy.minimum: {study.strategy.minimum} lies above maximum {study.strategy.maximum}"
 
 
@@ -417,9 +425,9 @@ def _told_twice(study: Study) -> Iterator[str]:
 def _double(study: Study) -> Iterator[str]:
     """A parameter that two parts of the study would set, or a value that is to be averaged over twice."""
     groups = {"fixed": study.fixed, "space": study.space, "average_over": study.average_over}
-    if isinstance(study.strategy, Halving):
+    if isinstance(study.strategy, HalvingSettings):
         groups["strategy.budget"] = {study.strategy.budget: None}
-    if isinstance(study.strategy, Points):
+    if isinstance(study.strategy, PointsSettings):
         groups["strategy.points"] = {key: None for point in study.strategy.points.values() for key in point}
     taken: dict[str, str] = {}
     for group, keys in groups.items():

@@ -24,7 +24,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from dvcsweep.errors import StudyError, shown
 from dvcsweep.plan.spaces import label
 from dvcsweep.plan.strategies import Proposal
-from dvcsweep.plan.studies import OneAtATime, Points, Study
+from dvcsweep.plan.studies import OneAtATimeSettings, PointsSettings, Study
 from dvcsweep.quiet import quiet
 from dvcsweep.record.trials import Outcome, Trial
 
@@ -279,10 +279,10 @@ def names(storage: JournalStorage) -> list[str]:
 def forms(study: Study, settings: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Optuna's form of every parameter that a study varies."""
     strategy = study.strategy
-    if isinstance(strategy, Points):
+    if isinstance(strategy, PointsSettings):
         keys = dict.fromkeys(key for point in strategy.points.values() for key in point)
         return {key: _choices([point[key] for point in strategy.points.values() if key in point]) for key in keys}
-    if isinstance(strategy, OneAtATime):
+    if isinstance(strategy, OneAtATimeSettings):
         return {
             name: _choices([*dimension.levels(strategy.levels), settings[name]])
             for name, dimension in study.space.items()

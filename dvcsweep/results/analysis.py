@@ -18,7 +18,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
 from dvcsweep.plan.spaces import Dimension
-from dvcsweep.plan.studies import OneAtATime, Points, Study
+from dvcsweep.plan.studies import OneAtATimeSettings, PointsSettings, Study
 from dvcsweep.quiet import quiet
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Outcome, Trial, best_trials, outcomes, rungs
@@ -69,7 +69,7 @@ class Analysis:
     @property
     def listed(self) -> bool:
         """Whether trials are points by name or vary one parameter at a time, so that effects do not mix."""
-        return isinstance(self.study.strategy, Points | OneAtATime)
+        return isinstance(self.study.strategy, PointsSettings | OneAtATimeSettings)
 
     @property
     def several(self) -> bool:

@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from dvcsweep.files import write_whole
 from dvcsweep.naming import short
-from dvcsweep.plan.studies import Halving, Study
+from dvcsweep.plan.studies import HalvingSettings, Study
 from dvcsweep.record.ledger import Campaign
 from dvcsweep.record.trials import Trial
 from dvcsweep.results.advice import advice
@@ -195,7 +195,7 @@ def _facts(analysis: Analysis, campaign: Campaign) -> list[tuple[str, str]]:
 
 def _strategy(study: Study) -> str:
     name = KINDS[study.strategy.kind]
-    if isinstance(study.strategy, Halving):
+    if isinstance(study.strategy, HalvingSettings):
         return f"{name}, {study.strategy.budget} {', '.join(map(str, study.budgets))}"
     return name
 

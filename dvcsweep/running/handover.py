@@ -24,7 +24,7 @@ LONGEST_ANSWER, LONGEST_TRANSFER = 120.0, 3600.0  # seconds after which a remote
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Remotes:
     """Where to get things from, and where to hand them over.
 
     Attributes
@@ -87,12 +87,12 @@ def as_attempt(action: Callable[[], object]) -> Callable[[], str | None]:
     return attempt
 
 
-def tried(*command: str, folder: Path) -> Callable[[], str | None]:
+def command_attempt(*command: str, folder: Path) -> Callable[[], str | None]:
     """A Git command as an attempt."""
     return as_attempt(lambda: git(folder, *command, seconds=LONGEST_TRANSFER))
 
 
-def mirror(bare: Path, exchange: Exchange, baseline: str) -> None:
+def mirror(bare: Path, exchange: Remotes, baseline: str) -> None:
     """Bring a bare copy of the Git remote to hold a commit; made if need be; one process at a time.
 
     Raises
@@ -107,12 +107,15 @@ def mirror(bare: Path, exchange: Exchange, baseline: str) -> None:
         here = Repository(bare)
         if not here.exists(baseline):
             specs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            persist(tried("fetch", "--quiet", "--no-auto-gc", exchange.git, *specs, folder=bare), exchange.patience)
+            persist(
+                command_attempt("fetch", "--quiet", "--no-auto-gc", exchange.git, *specs, folder=bare),
+                exchange.patience,
+            )
         if not here.exists(baseline):
             raise StudyError(f"no branch and no tag of {exchange.git} holds commit {short(baseline)}: git push first")
 
 
-def _make(bare: Path, exchange: Exchange) -> None:
+def _make(bare: Path, exchange: Remotes) -> None:
     making = bare.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     git(bare.parent, "init", "--quiet", "--bare", "--template=", str(making))
@@ -128,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def fetched_commit(clone: Path, exchange: Exchange, ref: str) -> str:
+def fetched_commit(clone: Path, exchange: Remotes, ref: str) -> str:
     """Commit of an experiment that the Git remote has, brought to the clone; empty if it has none."""
     listed = ""
 
@@ -147,7 +150,7 @@ def fetched_commit(clone: Path, exchange: Exchange, ref: str) -> str:
     return listed.split("\t")[0]
 
 
-def hand_over(clone: Path, exchange: Exchange, ref: str, push_cache: Callable[[], str | None]) -> str:
+def hand_over(clone: Path, exchange: Remotes, ref: str, push_cache: Callable[[], str | None]) -> str:
     """Push what an experiment has made: first DVC's cache, then its reference.
 
     Parameters
@@ -178,7 +181,9 @@ def hand_over(clone: Path, exchange: Exchange, ref: str, push_cache: Callable[[]
     def push_reference() -> str | None:
         nonlocal found
         options = ("--quiet", "--no-verify", *([RECEIVE] if Path(exchange.git).is_dir() else []))
-        reason = tried("push", *options, f"--force-with-lease={ref}:", exchange.git, f"{ref}:{ref}", folder=clone)()
+        reason = command_attempt(
+            "push", *options, f"--force-with-lease={ref}:", exchange.git, f"{ref}:{ref}", folder=clone
+        )()
         if reason is None:
             found = mine
             return None

@@ -22,9 +22,9 @@ import psutil
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import environment, git
 from dvcsweep.running.clones import configure
-from dvcsweep.running.handover import Exchange, mirror
+from dvcsweep.running.handover import Remotes, mirror
 from dvcsweep.running.job import Job
-from dvcsweep.running.pool import PACKAGE, Pool, sweep
+from dvcsweep.running.pool import PACKAGE, Pool, clean_up
 
 GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR")  # where Ray says which to use
 LONGEST_LOG = 200_000
@@ -44,13 +44,13 @@ sweep(Path(sys.argv[2]))
 """
 
 
-def _folder(exchange: Exchange) -> Path:
+def _folder(exchange: Remotes) -> Path:
     """Where a node keeps what belongs to one repository."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sweeps" / hashlib.sha256(exchange.git.encode()).hexdigest()[:12]
 
 
-class Board:
+class CurveBoard:
     """Where nodes write how far their jobs have come, and the driver which are to stop: an actor of Ray's."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def _pool(folder: Path) -> Pool:
         for old in (folder / "clones").glob(f"{host}-*"):  # of a machine that was switched off, its guards with it
             name, process, _ = old.name.rsplit("-", 2)
             if name == host and not psutil.pid_exists(int(process)):
-                sweep(old)
+                clean_up(old)
         mine = folder / "clones" / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         guard = subprocess.Popen(
             [sys.executable, "-c", GUARD, str(PACKAGE), str(mine)], stdin=subprocess.PIPE, env=environment()
@@ -115,7 +115,7 @@ def _pool(folder: Path) -> Pool:
     return _pools[folder][0]
 
 
-def check(exchange: Exchange, baseline: str, config: str) -> str:
+def check(exchange: Remotes, baseline: str, config: str) -> str:
     """Why this node cannot do the work; empty if it can."""
     try:
         import dvc.repo

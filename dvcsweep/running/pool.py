@@ -107,7 +107,7 @@ class Pool:
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
         self.selector = selectors.DefaultSelector()
-        sweep(folder)
+        clean_up(folder)
         self._news: dict[str, list[float]] = {}
         self.slots = [_Slot(folder / f"worker-{index + 1}") for index in range(count)]
 
@@ -199,10 +199,10 @@ class Pool:
         for slot in self.slots:
             self._end(slot)
         self.selector.close()
-        sweep(self.folder)
+        clean_up(self.folder)
 
 
-def sweep(folder: Path) -> None:
+def clean_up(folder: Path) -> None:
     """Kill what still runs in workers' clones, and remove them."""
     end_marked(folder)
     shutil.rmtree(folder, ignore_errors=True)

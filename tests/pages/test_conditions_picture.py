@@ -3,14 +3,14 @@ from conftest import ROOT
 from pages import conditions
 from tonesift import params
 from tonesift.conditions import named
-from tonesift.full_evaluation import figures
+from tonesift.full_evaluation import plots
 
 COMMITTED = ROOT / "docs" / "conditions.png"
 
 
 def test_the_picture_in_the_documents_is_that_of_the_code():
     (data,) = params.load(ROOT / "studies" / "bases" / "general.yaml", "data")
-    assert figures.png(conditions.draw(data)) == COMMITTED.read_bytes(), "run `make pictures`"
+    assert plots.png(conditions.draw(data)) == COMMITTED.read_bytes(), "run `make pictures`"
     assert COMMITTED.stat().st_size < 150_000
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import OVERFLOW, ROOT, requests, resize
 
-from pages import frame, site
+from pages import layout, site
 from tonesift.errors import InputError
 
 STUBS = dict.fromkeys(site.MADE_BEFORE, b'<h1 id="families">A page that was made before</h1>')
@@ -90,7 +90,7 @@ def test_from_every_page_of_the_repository_a_reader_gets_to_the_others_and_nothi
         if name.endswith(".html") and name not in STUBS:
             text = content.decode("utf-8")
             up = "../" * name.count("/")
-            assert all(f'href="{up}{door}"' in text for door in frame.DOORS), name
+            assert all(f'href="{up}{door}"' in text for door in layout.DOORS), name
             assert not re.search(r"<script|<link(?! rel=\"icon\" href=\"data:)|src=\"https?:|url\(|@import", text), name
 
 

@@ -64,7 +64,7 @@ def test_the_first_filters_figure_is_that_of_the_frames(trained):
     with recordings.opened(trained.path / "switching" / "test.h5", any_tones=True) as source:
         unit = 2 * fronts.amplitude(source.facts)
         for index in range(source.count):
-            frames = fronts.of_recording(source, index, 10, fronts.scale(source, index, 0.0))
+            frames = fronts.recording_frames(source, index, 10, fronts.scale(source, index, 0.0))
             phasor = frames[..., 51] + 1j * frames[..., 52]
             back = np.exp(-1j * frames[..., :1] * np.arange(9, -1, -1))
             tones = unit * (phasor[..., None] * back).imag.reshape(2, -1)

@@ -73,9 +73,9 @@ def answers(model: Model, metadata: Metadata, source: Recordings, index: int, pm
     if not model.front:
         mixture = torch.from_numpy(batches.scaled(source.mixture(index), metadata.center, metadata.scale))
         return {"r2": streams.estimate(model, mixture[None], metadata.reset_samples, WINDOWS, pmap)[0]}
-    known, kind = fronts.scale(source, index, metadata.center), fronts.kind_of(model, metadata.whitening)
-    frames = torch.from_numpy(fronts.of_recording(source, index, model.hop, known, **kind))
+    known, kind = fronts.scale(source, index, metadata.center), fronts.front_options(model, metadata.whitening)
+    frames = torch.from_numpy(fronts.recording_frames(source, index, model.hop, known, **kind))
     plain = fronts.uncorrected(frames, model.hop)
     unit = np.float32(known.unit * len(frames))
-    found = {"r2": fronts.passed(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
+    found = {"r2": fronts.run_network(model, frames[None], pmap)[0], "first_filter_r2": plain.numpy()}
     return {name: tones[:, : source.samples] * unit for name, tones in found.items()}

@@ -22,7 +22,7 @@ from tonesift.streaming.namedtones import NamedToneFilter
 
 WORDS = {"frequencies": "frequencies", "noise_std": "noise level", "second_moment": "amplitude prior"}
 TOLD = ", ".join(WORDS.values())
-# Strengths in the middle of those that `tracking.choice` tries.
+# Strengths in the middle of those that `tracking.methods` tries.
 TRACKERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tracked": ("Kalman, missing samples predicted", {}),
     "extended": ("extended Kalman, frequencies may drift", {"drift": 0.01, "drift_time": 3.0, "renewal": 0.03}),

@@ -19,7 +19,7 @@ from tonesift.evaluation.comparison import Row, Task
 from tonesift.evaluation.estimator import ALL_THE_PAST, NetworkEstimator, without_gaps
 from tonesift.evaluation.run import Result
 from tonesift.evaluation.tables import Table, cells
-from tonesift.full_evaluation import conditioned, figures, rivals, robustness, uncertainty
+from tonesift.full_evaluation import plots, rivals, robustness, uncertainty, under_conditions
 from tonesift.metrics import rounded
 
 RIVAL_SAMPLES = 1_000_000  # that the filters are judged on in the network's own segments, at most
@@ -106,11 +106,11 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
     compared = {"network": estimator.estimate, **{name: alike[name] for name in best_filters(same)}}
     longest = min(targets.shape[2], ROBUST_SAMPLES)
     points, curves = robustness_curves(compared, task.facts, longest)
-    under = conditioned.table(estimator.estimate, task, longest)
+    under = under_conditions.table(estimator.estimate, task, longest)
     pictures = draw(result, rows, history, memory.reset, without_gaps(heard[0]), targets[0], error[0] + targets[0])
-    pictures["robustness"] = figures.robustness(points, {name: labels[name] for name in compared})
+    pictures["robustness"] = plots.robustness(points, {name: labels[name] for name in compared})
     if under:
-        pictures["conditions"] = figures.conditions(under, conditioned.labels(labels["network"]))
+        pictures["conditions"] = plots.conditions(under, under_conditions.labels(labels["network"]))
     return FullResult(
         rows=rows,
         best_filter=comparison.figures(rivals.best_filter(same), task)["r2"],
@@ -118,7 +118,7 @@ def evaluate(estimator: NetworkEstimator, result: Result, history: Mapping[str, 
         paired=paired_table(error, errors, labels, memory.context, block),
         robustness=curves,
         conditions=under,
-        pictures={name: figures.png(figure) for name, figure in pictures.items()},
+        pictures={name: plots.png(figure) for name, figure in pictures.items()},
     )
 
 
@@ -285,7 +285,7 @@ def draw(
     mixture: NDArray,
     tones: NDArray,
     outputs: NDArray,
-) -> dict[str, figures.Figure]:
+) -> dict[str, plots.Figure]:
     """The pictures, by name, of one recording: mixture (N,), tones and outputs (K, N)."""
     task, rows = result.task, [*result.own, *others]
     frequencies, rate, window = task.facts.frequencies, task.facts.sampling_rate, reset or 0
@@ -298,18 +298,16 @@ def draw(
     labels = {row.name: row.label for row in rows}
     curves = {labels[name]: curve for name, curve in comparison.curves(rows, task).items()}
     return {
-        "data": figures.data(mixture, tones, frequencies, rate),
-        "spectrogram": figures.spectrogram(mixture, frequencies, rate),
-        "training": figures.training(history),
-        "graph1": figures.one_tone(*detail, frequencies[nearest], rate, window),
-        "graph2": figures.all_tones(
-            mixture[:shown], tones[:, :shown], outputs[:, :shown], frequencies, r2, rate, window
-        ),
-        "context": figures.context(curves),
-        "tones": figures.tones(frequencies, bars),
-        "scatter": figures.scatter(tones, outputs),
-        "errors": figures.errors(outputs - tones),
-        "spectra": figures.spectra(tones, outputs, frequencies, rate),
-        "long": figures.long_segment(tones, outputs, frequencies, rate),
-        "overview": figures.overview(detail, (frequencies, rate), history, curves, bars, outputs - tones),
+        "data": plots.data(mixture, tones, frequencies, rate),
+        "spectrogram": plots.spectrogram(mixture, frequencies, rate),
+        "training": plots.training(history),
+        "graph1": plots.one_tone(*detail, frequencies[nearest], rate, window),
+        "graph2": plots.all_tones(mixture[:shown], tones[:, :shown], outputs[:, :shown], frequencies, r2, rate, window),
+        "context": plots.context(curves),
+        "tones": plots.tones(frequencies, bars),
+        "scatter": plots.scatter(tones, outputs),
+        "errors": plots.errors(outputs - tones),
+        "spectra": plots.spectra(tones, outputs, frequencies, rate),
+        "long": plots.long_segment(tones, outputs, frequencies, rate),
+        "overview": plots.overview(detail, (frequencies, rate), history, curves, bars, outputs - tones),
     }

@@ -54,19 +54,19 @@ class Scale(NamedTuple):
         return low, high
 
 
-def shown(samples: NDArray, frequencies: Sequence[float], rate: float) -> Scale:
+def estimate_scale(samples: NDArray, frequencies: Sequence[float], rate: float) -> Scale:
     """What the first second of a recording (N,) shows of it, as `tonesift filter` sees it; NaN is a missing sample."""
-    from tonesift.estimators.tracking.choice import base, learnt, standing
+    from tonesift.estimators.tracking.methods import base, estimate_facts, offset
 
-    facts = learnt(np.asarray(samples[: round(rate)], dtype="f8"), frequencies, rate, None)
-    return Scale(standing(facts), base(facts, len(frequencies)).amplitude, facts.clip)
+    facts = estimate_facts(np.asarray(samples[: round(rate)], dtype="f8"), frequencies, rate, None)
+    return Scale(offset(facts), base(facts, len(frequencies)).amplitude, facts.clip)
 
 
 def scale(source: Recordings, index: int, center: float, factor: float = 1.0) -> Scale:
     """Scale of a recording of a set: in a background as its first second shows, otherwise as made, times a factor."""
     facts = source.facts
     if facts.conditions.background:
-        return shown(_mixture_with_gaps(source, index), facts.tones_of(index), facts.sampling_rate)
+        return estimate_scale(_mixture_with_gaps(source, index), facts.tones_of(index), facts.sampling_rate)
     unit = amplitude(facts) * factor
     level = float(facts.drawn["clip"][index]) if "clip" in facts.drawn else math.inf
     return Scale(center, unit, (-level, level))
@@ -77,7 +77,7 @@ def _mixture_with_gaps(source: Recordings, index: int) -> NDArray:
     return np.where(source.missing(index), np.nan, source.mixture(index))
 
 
-def framed(
+def make_frames(
     mixture: NDArray, frequencies: Sequence[float], rate: float, hop: int, clip: tuple[float, float], **kind: Any
 ) -> NDArray[np.float32]:
     """Frames (K, S, FRAME) of a recording (N,) in units of a tone's amplitude; NaN is a missing sample.
@@ -88,14 +88,14 @@ def framed(
     return Front(frequencies, rate, hop, clip, **kind).push(padded).swapaxes(0, 1)
 
 
-def of_recording(source: Recordings, index: int, hop: int, units: Scale, **kind: Any) -> NDArray[np.float32]:
+def recording_frames(source: Recordings, index: int, hop: int, units: Scale, **kind: Any) -> NDArray[np.float32]:
     """Frames (K, S, FRAME) of a recording of a set, on a scale; keywords are those of `Front`."""
     facts = source.facts
     mixture = units.scaled(_mixture_with_gaps(source, index))
-    return framed(mixture, facts.tones_of(index), facts.sampling_rate, hop, units.limits, **kind)
+    return make_frames(mixture, facts.tones_of(index), facts.sampling_rate, hop, units.limits, **kind)
 
 
-def kind_of(model: Model | Network, whitening: tuple[float, ...]) -> dict[str, Any]:
+def front_options(model: Model | Network, whitening: tuple[float, ...]) -> dict[str, Any]:
     """What of `Front` depends on a model, by keyword."""
     return {"whitening": whitening, "widely": not model.selects}
 
@@ -104,13 +104,13 @@ def whitening(source: Recordings, used: Iterable[int]) -> tuple[float, ...]:
     """How the background of recordings, by their numbers, predicts itself; () where there is none."""
     if not source.facts.conditions.background:
         return ()
-    from tonesift.estimators.tracking.choice import whitening as predicting
+    from tonesift.estimators.tracking.methods import whitening as predicting
 
     rest = [source.mixture(index) - source.tones(index).mean(axis=0, dtype="f8") for index in used]
     return predicting(np.concatenate(rest) - np.median(np.concatenate(rest)))
 
 
-def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.device, **kind: Any) -> Signals:
+def read_signals(sources: Sequence[Recordings], hop: int, center: float, device: torch.device, **kind: Any) -> Signals:
     """Frames, tones and weights of sets of recordings with as many samples and tones each; see `kind_of`."""
     total, count, samples = sum(each.count for each in sources), sources[0].facts.phases.shape[1], sources[0].samples
     width = wide(hop) if kind.get("widely") else FRAME
@@ -120,7 +120,7 @@ def read(sources: Sequence[Recordings], hop: int, center: float, device: torch.d
     for row, (source, index) in enumerate(pairs):
         factor = np.random.default_rng([source.facts.seed, index]).uniform(*WRONG)
         known = scale(source, index, center, factor)
-        frames[row] = of_recording(source, index, hop, known, **kind)[:, : samples // hop]
+        frames[row] = recording_frames(source, index, hop, known, **kind)[:, : samples // hop]
         tones[row] = source.tones(index) / _whole(source, known, factor)
     signals = Signals(torch.from_numpy(frames).to(device), torch.from_numpy(tones).to(device))
     with one_thread():
@@ -146,10 +146,10 @@ def _weights(signals: Signals, hop: int) -> Tensor:
 
 def uncorrected(frames: Tensor, hop: int) -> Tensor:
     """What the first filter makes (K, S hop) of frames (K, S, FRAME)."""
-    return hybrid.corrected(frames, frames.new_zeros(*frames.shape[:-1], hybrid.CORRECTIONS), hop).flatten(1)
+    return hybrid.correct(frames, frames.new_zeros(*frames.shape[:-1], hybrid.CORRECTIONS), hop).flatten(1)
 
 
-def passed(model: Model, frames: Tensor, pmap: ParallelMap) -> NDArray[np.float32]:
+def run_network(model: Model, frames: Tensor, pmap: ParallelMap) -> NDArray[np.float32]:
     """Tones (M, K, S hop) of frames (M, K, S, FRAME), from a reset state each, in the frames' units."""
     read = frames.flatten(0, 1) if model.selects else frames.transpose(1, 2).flatten(2)
     found = np.concatenate(pmap(lambda part: _pass(model, part), read.split(ROWS)))
@@ -175,11 +175,13 @@ def estimate(
     known = [Scale(metadata.center, unit, (-math.inf, math.inf))] * len(mixture)
     if metadata.whitening:
         each = zip(mixture, frequencies, strict=True)
-        known = [shown(samples, tones, metadata.sampling_rate) for samples, tones in each]
-    framing, kind = (metadata.sampling_rate, model.hop), kind_of(model, metadata.whitening)
+        known = [estimate_scale(samples, tones, metadata.sampling_rate) for samples, tones in each]
+    framing, kind = (metadata.sampling_rate, model.hop), front_options(model, metadata.whitening)
     each = zip(mixture, frequencies, known, strict=True)
-    frames = [framed(units.scaled(samples), tones, *framing, units.limits, **kind) for samples, tones, units in each]
-    found = passed(model, torch.from_numpy(np.stack(frames)).to(device), pmap)[..., : mixture.shape[1]]
+    frames = [
+        make_frames(units.scaled(samples), tones, *framing, units.limits, **kind) for samples, tones, units in each
+    ]
+    found = run_network(model, torch.from_numpy(np.stack(frames)).to(device), pmap)[..., : mixture.shape[1]]
     return found * np.array([one.unit * metadata.count for one in known], dtype="f4")[:, None, None]
 
 
@@ -189,5 +191,5 @@ def predict(model: Model, signals: Signals, segments: Sequence[Segment], pmap: P
     for length in sorted({segment.samples for segment in segments}):
         group = [segment for segment in segments if segment.samples == length]
         frames = torch.stack([signals.mixture[r, :, begin // hop : end // hop] for r, begin, end in group])
-        for output, (recording, begin, end) in zip(passed(model, frames, pmap), group, strict=True):
+        for output, (recording, begin, end) in zip(run_network(model, frames, pmap), group, strict=True):
             yield signals.tones[recording, :, begin:end].cpu().numpy()[:, None], output[:, None]

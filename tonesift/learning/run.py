@@ -81,7 +81,7 @@ def prepare(model_params: params.Model, settings: params.Train, split: windows.S
             trained = sorted({*split.train[:, 0].tolist()})
             whitening = fronts.whitening(sources[0], trained[:: -(-len(trained) // WHITENED)])
             kind = {"whitening": whitening, "widely": model_params.conditioning == "heads"}
-            signals = fronts.read(sources, model_params.hop, split.center, device, **kind)
+            signals = fronts.read_signals(sources, model_params.hop, split.center, device, **kind)
             return Setup(model_params, settings, windows.repeated(split, len(sources)), facts, signals, whitening)
         signals = batches.to_device(*sources[0].read(), split.center, split.scale, device)
         return Setup(model_params, settings, split, facts, signals)

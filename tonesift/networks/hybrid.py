@@ -55,7 +55,7 @@ def read_steps(frames: NDArray[np.float32], apart: bool) -> NDArray[np.float32]:
     return np.concatenate([*rows, frames[:, 0, SAMPLES:]], axis=-1)[:, None]
 
 
-def corrected(frames: Tensor, corrections: Tensor, hop: int) -> Tensor:
+def correct(frames: Tensor, corrections: Tensor, hop: int) -> Tensor:
     """Tones (..., hop) of frames (..., FRAME) and corrections (..., CORRECTIONS), all in the frames' unit."""
     cosine, sine = frames[..., PHASOR], frames[..., PHASOR + 1]
     others = frames[..., PHASOR + 2 : FRAME].unflatten(-1, (FILTERS - 1, 2))
@@ -68,7 +68,7 @@ def corrected(frames: Tensor, corrections: Tensor, hop: int) -> Tensor:
     return imaginary[..., None] * torch.cos(angles) - real[..., None] * torch.sin(angles)
 
 
-def corrected_steps(frames: NDArray[np.float32], corrections: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
+def correct_steps(frames: NDArray[np.float32], corrections: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
     """The same in NumPy."""
     phasor = frames[..., PHASOR] + 1j * frames[..., PHASOR + 1]
     others = frames[..., PHASOR + 2 : FRAME : 2] + 1j * frames[..., PHASOR + 3 : FRAME : 2]

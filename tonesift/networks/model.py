@@ -143,11 +143,11 @@ class Network(nn.Module):
         """What the filters say, corrected: of a tone, or of all of them."""
         if self.selects:
             hidden, after = self.body(hybrid.read(frames), state, masks)
-            return hybrid.corrected(frames, self.head(hidden).float(), self.hop), after
+            return hybrid.correct(frames, self.head(hidden).float(), self.hop), after
         rows = frames.unflatten(-1, (self.tones, -1))
         hidden, after = self.body(hybrid.read_together(rows), state, masks)
         corrections = self.head(hidden).float().unflatten(-1, (self.tones, -1))
-        return hybrid.corrected(rows, corrections, self.hop).flatten(-2), after
+        return hybrid.correct(rows, corrections, self.hop).flatten(-2), after
 
     def features(self, frames: Tensor, wanted: Tensor) -> Tensor:
         """Network input (L, B, inputs) of frames (L, B, frame); `wanted` (B,) is the tone each is to give."""

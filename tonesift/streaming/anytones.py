@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.choice import base, learnt, standing
 from tonesift.estimators.tracking.front import Front
+from tonesift.estimators.tracking.methods import base, estimate_facts, offset
 from tonesift.metadata import Metadata
 from tonesift.networks import model as models
 from tonesift.networks.model import Model
@@ -162,12 +162,12 @@ class AnyToneFilter(states.Saved):
 
     def _settle(self, samples: int) -> NDArray[np.float32]:
         """Learn the recording's scale from the first samples kept; of silence, which shows none, tones of 0."""
-        facts = learnt(self._kept[:samples], self.all_frequencies, self.sampling_rate, self._clip)
+        facts = estimate_facts(self._kept[:samples], self.all_frequencies, self.sampling_rate, self._clip)
         if facts.level == 0:
             self._kept = self._kept[samples:]
             return np.zeros((len(self.tones), samples), dtype="f4")
         amplitude = base(facts, len(self.all_frequencies)).amplitude
-        self._scale = np.array([standing(facts), amplitude, *facts.clip])
+        self._scale = np.array([offset(facts), amplitude, *facts.clip])
         self._stepper = self._made()
         return np.zeros((len(self.tones), 0), dtype="f4")
 

@@ -18,8 +18,8 @@ from tonesift.formats.base import PIPE, Form, Selection, Source, Write, tones_fo
 from tonesift.formats.files import created, is_stream, known_output, opened
 from tonesift.streaming import keeping, units
 from tonesift.streaming.ending import Ending, locked
-from tonesift.streaming.fit import Constancy, Fit, trained
 from tonesift.streaming.gaps import GAPS
+from tonesift.streaming.input_check import Constancy, InputCheck, trained
 
 if TYPE_CHECKING:
     from tonesift.metadata import Metadata
@@ -53,7 +53,7 @@ class Chain(NamedTuple):
     filter: "ToneFilter | NamedToneFilter | ResampledFilter"
     tone_filter: "ToneFilter | NamedToneFilter"
     rate: float
-    watch: "Fit | Choosing"
+    watch: "InputCheck | Choosing"
     network: str = ""
 
 
@@ -238,15 +238,15 @@ def _trained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
         rate = _rate(source, _given_rate(arguments), tone_filter.sampling_rate)
         found = _resampled(tone_filter, rate, source, arguments)
         _check_tones(source, metadata, rate, arguments.force)
-        return Chain(found, tone_filter, rate, Fit(trained(metadata), rate))
+        return Chain(found, tone_filter, rate, InputCheck(trained(metadata), rate))
 
     return chained
 
 
 def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
     """A filter of named tones, made ready for a source."""
-    from tonesift.streaming.automatic import Taken, Wanted, taken
     from tonesift.streaming.namedtones import NamedToneFilter
+    from tonesift.streaming.network_choice import NetworkChoice, Request, choose_network
 
     if arguments.model is not None or arguments.method == "hybrid":
         return _any_tones(arguments)
@@ -260,9 +260,9 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
         rate = _rate(source, _given_rate(arguments), None)
         options = {"tones": wanted, "gaps": arguments.gaps or "predict", "clip": limits}
         tone_filter = NamedToneFilter(frequencies, rate, method, **options)
-        found = Taken()
+        found = NetworkChoice()
         if arguments.method in (None, "auto"):
-            found = taken(source, rate, Wanted(frequencies, wanted, arguments.gaps, limits), arguments.state)
+            found = choose_network(source, rate, Request(frequencies, wanted, arguments.gaps, limits), arguments.state)
         if not found.filter and arguments.state and arguments.state.exists():
             keeping.restore(tone_filter, arguments.state)
         own = found.filter or tone_filter
@@ -273,12 +273,12 @@ def _named(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
 
 def _method(name: str | None) -> str:
     """What filters of named tones are to be made of."""
-    from tonesift.estimators.tracking.choice import parts
+    from tonesift.estimators.tracking.methods import parse_method
 
     if name in (None, "auto", "filters"):
         return "auto"
     try:
-        parts(name)
+        parse_method(name)
     except InputError as error:
         raise InputError(f"--{error}; filters, which is auto without networks; or hybrid, of a --model") from error
     return name

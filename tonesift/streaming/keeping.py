@@ -72,6 +72,6 @@ def _method(state: Mapping[str, NDArray]) -> str:
 
 def _named(method: str) -> str:
     """A method as filters are called by it: its parts in their order."""
-    from tonesift.estimators.tracking.choice import parts  # imports SciPy: only where such a filter is there
+    from tonesift.estimators.tracking.methods import parse_method  # imports SciPy: only where such a filter is there
 
-    return method if method == "auto" else "-".join(filter(None, parts(method)))
+    return method if method == "auto" else "-".join(filter(None, parse_method(method)))

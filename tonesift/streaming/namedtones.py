@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.bank import Bank, Candidate, begun, left
-from tonesift.estimators.tracking.choice import gathered, learnt, parts, renewed
+from tonesift.estimators.tracking.bank import Bank, Candidate, new_bank, residual
+from tonesift.estimators.tracking.methods import estimate_facts, make_bank, parse_method, remake_bank
 from tonesift.estimators.tracking.settings import Settings
 from tonesift.streaming import states
-from tonesift.streaming.fit import distinct_seconds
 from tonesift.streaming.gaps import GAPS, Gaps, as_samples
+from tonesift.streaming.input_check import distinct_seconds
 
 WAYS = (*GAPS, "predict")  # with gaps
 MOST_TONES = 64
@@ -91,7 +91,7 @@ class NamedToneFilter(states.Saved):
     ) -> None:
         check_tones(frequencies, sampling_rate)
         if method != "auto":
-            parts(method)
+            parse_method(method)
         self.all_frequencies = tuple(float(frequency) for frequency in frequencies)
         self.sampling_rate, self.method, self._clip, self._how = float(sampling_rate), method, clip, gaps
         self.tones = tuple(range(len(frequencies))) if tones is None else tuple(tones)
@@ -152,7 +152,7 @@ class NamedToneFilter(states.Saved):
             self._kept = np.concatenate([self._kept, piece])
             if self._bank:
                 found.append(self._bank.push(piece))
-                self._left = np.concatenate([self._left, left(piece, found[-1])])
+                self._left = np.concatenate([self._left, residual(piece, found[-1])])
             if len(self._kept) == self._end():
                 found.append(self._adjusted(len(fresh)))
         if len(fresh):
@@ -176,14 +176,14 @@ class NamedToneFilter(states.Saved):
 
     def _adjusted(self, more: int) -> NDArray[np.float64]:
         """Make or adjust the filters by all the samples kept, `more` of those pushed to come; what waited for that."""
-        facts = learnt(self._kept, self.all_frequencies, self.sampling_rate, self._clip)
+        facts = estimate_facts(self._kept, self.all_frequencies, self.sampling_rate, self._clip)
         known = (self.all_frequencies, self.sampling_rate, self.method, facts)
         waited, tones = self._bank is None, np.zeros((len(self.all_frequencies), 0))
         if self._round == 0:
-            self._bank, tones = gathered(self._kept, *known)
-            self._left = left(self._kept, tones)
+            self._bank, tones = make_bank(self._kept, *known)
+            self._left = residual(self._kept, tones)
         else:
-            self._bank = renewed(self._bank, self._kept, self._left, *known)
+            self._bank = remake_bank(self._bank, self._kept, self._left, *known)
         tones = tones if waited else tones[:, :0]
         if facts.level == 0:  # nothing can be learnt from silence: filters are made anew on what comes behind it
             self._kept, self._left = self._kept[:0], self._left[:0]
@@ -253,7 +253,7 @@ class NamedToneFilter(states.Saved):
             made = [Candidate(str(method), _settings(content)) for method, content in json.loads(str(state["bank"]))]
             if not made and not found and int(state["round"]) == 0 and not len(state["losses"]):
                 return None
-            bank = begun(made, self.all_frequencies, self.sampling_rate).at(state["losses"], float(state["memory"]))
+            bank = new_bank(made, self.all_frequencies, self.sampling_rate).at(state["losses"], float(state["memory"]))
             for place, tracker in enumerate(bank.trackers):
                 own = f"tracker{place}_"
                 tracker.set_state({key.removeprefix(own): found.pop(key) for key in list(found) if key.startswith(own)})

@@ -153,7 +153,7 @@ class FrontStepper(Remembering):
                     stepper.step()
                     corrections[number] += np.dot(stepper.output, head).reshape(corrections[number].shape)
             corrections /= np.float32(len(self._members))
-            found = hybrid.corrected_steps(known, corrections, self._front.hop) * self._given
+            found = hybrid.correct_steps(known, corrections, self._front.hop) * self._given
             return found if self._apart else found[:, self._wanted]
 
     def reset(self) -> None:

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dvcsweep.plan.spaces import Dimension, Scalar, is_active, label, points
 from dvcsweep.plan.strategies.base import Past, Plan, Proposal
-from dvcsweep.plan.studies import Adaptive, Study
+from dvcsweep.plan.studies import AdaptiveSettings, Study
 
 REDRAWS = 100
 
@@ -93,7 +93,7 @@ class Sampled:
     def _generation(self, number: int) -> tuple[int, int | None]:
         """First trial of a trial's generation, and of the next; trials drawn blindly make up a single one."""
         strategy = self.study.strategy
-        if not isinstance(strategy, Adaptive):
+        if not isinstance(strategy, AdaptiveSettings):
             return 0, None
         first = strategy.generation if strategy.kind == "nsga2" else strategy.startup
         if number < first:

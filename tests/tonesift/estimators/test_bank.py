@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tonesift.estimators.tracking import bank
-from tonesift.estimators.tracking.bank import Candidate, begun
+from tonesift.estimators.tracking.bank import Candidate, new_bank
 from tonesift.estimators.tracking.settings import Settings
 from tonesift.estimators.tracking.tracker import Tracked, Tracker
 
@@ -48,7 +48,7 @@ def by_hand(samples):
 
 
 def test_the_average_is_that_of_the_filters_weighted_by_what_they_missed():
-    found = begun(CANDIDATES, FREQUENCIES, RATE)
+    found = new_bank(CANDIDATES, FREQUENCIES, RATE)
     expected, weights = by_hand(mixture())
     assert np.ptp(weights) > 0.5
     assert np.allclose(found.push(mixture()), expected, rtol=0, atol=1e-12)
@@ -57,27 +57,27 @@ def test_the_average_is_that_of_the_filters_weighted_by_what_they_missed():
 
 def test_weights_are_nearly_exponential():
     losses, memory = np.array([10.0, 10.5, 12.0, 30.0]), 100.0
-    found = begun(CANDIDATES, FREQUENCIES, RATE).at(losses, memory).weights
+    found = new_bank(CANDIDATES, FREQUENCIES, RATE).at(losses, memory).weights
     expected = np.exp(-bank.SHARPNESS * (losses - 10) / 0.1)
     assert np.allclose(found, expected / expected.sum(), rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("size", [1, 17, 333])
 def test_pieces_give_the_bits_of_the_whole(size):
-    whole, pieces, samples = begun(CANDIDATES, FREQUENCIES, RATE), begun(CANDIDATES, FREQUENCIES, RATE), mixture()
+    whole, pieces, samples = new_bank(CANDIDATES, FREQUENCIES, RATE), new_bank(CANDIDATES, FREQUENCIES, RATE), mixture()
     found = [pieces.push(samples[begin : begin + size]) for begin in range(0, len(samples), size)]
     assert np.array_equal(np.concatenate(found, axis=1), whole.push(samples))
     assert np.array_equal(pieces.losses, whole.losses)
 
 
 def test_six_periods_of_slow_tones_are_remembered():
-    found = begun(CANDIDATES[:1], (0.01, 0.01 + 1e-9), RATE)
+    found = new_bank(CANDIDATES[:1], (0.01, 0.01 + 1e-9), RATE)
     found.push(np.ones(2))
     assert found.memory == pytest.approx(1 + (1 - 1 / 120_000), abs=1e-9)
 
 
 def test_a_filter_that_gives_no_numbers_counts_for_nothing_for_ever():
-    found = begun(CANDIDATES[:2], FREQUENCIES, RATE)
+    found = new_bank(CANDIDATES[:2], FREQUENCIES, RATE)
     broken = found.trackers[0].state()
     found.trackers[0]._memory = broken | {"state": np.full_like(broken["state"], np.nan)}
     found.push(np.ones(1))
@@ -88,7 +88,7 @@ def test_a_filter_that_gives_no_numbers_counts_for_nothing_for_ever():
 
 def test_banks_are_joined_and_go_on_at_another_scale():
     samples = mixture()
-    one, other, both = (begun(some, FREQUENCIES, RATE) for some in (CANDIDATES[:2], CANDIDATES[2:], CANDIDATES))
+    one, other, both = (new_bank(some, FREQUENCIES, RATE) for some in (CANDIDATES[:2], CANDIDATES[2:], CANDIDATES))
     for each in (one, other, both):
         each.push(samples[:400])
     joined = one.joined(other)
@@ -104,7 +104,7 @@ def test_banks_are_joined_and_go_on_at_another_scale():
 
 def test_gains_are_shares_of_what_the_best_without_a_part_missed():
     named = [Candidate(name, SETTINGS[0]) for name in ("kalman", "extended", "extended-student", "kalman-student")]
-    found = begun(named, FREQUENCIES, RATE).at(np.array([10.0, 6.0, 5.0, 8.0]), 1.0).gains("extended-student")
+    found = new_bank(named, FREQUENCIES, RATE).at(np.array([10.0, 6.0, 5.0, 8.0]), 1.0).gains("extended-student")
     assert found == pytest.approx({"extended": 1 - 5 / 8, "student": 1 - 5 / 6})
 
 
@@ -113,11 +113,11 @@ def test_gains_are_shares_of_what_the_best_without_a_part_missed():
 )
 def test_losses_that_cannot_be_are_refused(losses, memory):
     with pytest.raises(ValueError, match="but these are 4 numbers and one"):
-        begun(CANDIDATES, FREQUENCIES, RATE).at(np.array(losses, dtype="f8"), memory)
+        new_bank(CANDIDATES, FREQUENCIES, RATE).at(np.array(losses, dtype="f8"), memory)
 
 
 def test_a_sample_at_a_limit_is_missed_by_what_was_expected_short_of_it():
     tracked = Tracked(np.zeros((1, 4)), np.array([0.5, -0.5, 0.25, np.nan]), np.ones(4))
     settings = Settings(1.0, 1.0, clip=(-2.0, 1.0))
-    found = bank.missed(tracked, np.array([1.0, 1.0, 0.0, np.nan]), settings)
+    found = bank.prediction_errors(tracked, np.array([1.0, 1.0, 0.0, np.nan]), settings)
     assert np.array_equal(found, [0.5, 0.0, 0.25, np.nan], equal_nan=True)

@@ -448,9 +448,9 @@ DIGEST = """
 import hashlib, sys
 sys.path[:0] = ["tests", "tests/tonesift/estimators"]
 from test_tracking import ALL, FREQUENCIES, KNOWN, RATE, Tracker, mixture, spoilt
-from tonesift.estimators.tracking.bank import Candidate, begun
+from tonesift.estimators.tracking.bank import Candidate, new_bank
 found = Tracker(FREQUENCIES, RATE, ALL).push(spoilt(mixture()[1]))
-several = begun([Candidate("one", ALL), Candidate("another", KNOWN)], FREQUENCIES, RATE)
+several = new_bank([Candidate("one", ALL), Candidate("another", KNOWN)], FREQUENCIES, RATE)
 found = (*found, several.push(spoilt(mixture()[1])), several.weights)
 print(hashlib.md5(b"".join(part.tobytes() for part in found)).hexdigest())
 """

@@ -25,7 +25,7 @@ def written(tmp_path_factory):
 def test_filters_are_told_what_is_missing_where_it_clips_and_the_amplitude_wrong_by_a_factor(written):
     path, facts, mixtures, _ = written
     with recordings.opened(path, any_tones=True) as source:
-        found = fronts.of_recording(source, 1, HOP, fronts.scale(source, 1, 0.0, factor=1.5))
+        found = fronts.recording_frames(source, 1, HOP, fronts.scale(source, 1, 0.0, factor=1.5))
     unit = 1.5 * np.sqrt(facts.second_moment) / 4  # the mixture is the mean of four tones
     level = facts.drawn["clip"][1] / unit
     front = Front(facts.drawn["frequencies"][1], 1000.0, HOP, (-level, level))
@@ -36,7 +36,7 @@ def test_filters_are_told_what_is_missing_where_it_clips_and_the_amplitude_wrong
 def test_tones_are_in_the_unit_that_the_filters_were_told_and_weights_fall_with_the_first_filters_error(written):
     path, facts, _, tones = written
     with recordings.opened(path, any_tones=True) as source:
-        signals = fronts.read([source, source], HOP, 0.0, torch.device("cpu"))
+        signals = fronts.read_signals([source, source], HOP, 0.0, torch.device("cpu"))
     assert signals.mixture.shape[:3] == (6, 4, 200)
     factors = tones[0] / np.sqrt(facts.second_moment) / signals.tones[0].numpy()
     assert 0.5 <= np.nanmedian(factors) <= 2
@@ -66,7 +66,7 @@ def test_recordings_are_weighed_on_one_thread(written, monkeypatch):
     try:
         torch.set_num_threads(2)
         with recordings.opened(written[0], any_tones=True) as source:
-            fronts.read([source], HOP, 0.0, torch.device("cpu"))
+            fronts.read_signals([source], HOP, 0.0, torch.device("cpu"))
         assert (threads, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)

@@ -54,9 +54,9 @@ def test_a_correction_lengthens_turns_and_moves_the_phasor():
     moved = first + (given[..., 0] + 1j * given[..., 1]) * (np.abs(first) + 0.1) * first / np.abs(first)
     moved += (given[..., 2:] * others).sum(axis=-1)
     expected = [(moved * np.exp(-1j * known[..., 0] * back)).imag for back in (2, 1, 0)]
-    found = hybrid.corrected(frames, corrections, 3)
+    found = hybrid.correct(frames, corrections, 3)
     np.testing.assert_allclose(found, np.stack(expected, axis=-1), atol=1e-4)
-    np.testing.assert_allclose(hybrid.corrected_steps(frames.numpy(), corrections.numpy(), 3), found, atol=1e-4)
+    np.testing.assert_allclose(hybrid.correct_steps(frames.numpy(), corrections.numpy(), 3), found, atol=1e-4)
 
 
 def test_all_tones_of_all_recordings_share_one_network():
@@ -84,7 +84,7 @@ def test_with_heads_it_reads_all_tones_at_once_and_corrects_each():
     with torch.no_grad():
         plain = model(rows.flatten(-2))[0].unflatten(-1, (3, 5))
     corrections = torch.zeros(20, 2, 3, hybrid.CORRECTIONS)
-    torch.testing.assert_close(plain, hybrid.corrected(rows, corrections, 5))
+    torch.testing.assert_close(plain, hybrid.correct(rows, corrections, 5))
     torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(2))
     changed = rows.clone()
     changed[0, :, 2, 1:PHASOR] += 1

@@ -68,7 +68,9 @@ class Bank:
     def watched(self, samples: Array) -> tuple[Array, Array]:
         """The same, and the tones (M, K, n) of each filter."""
         tracked = [tracker.push(samples) for tracker in self.trackers]
-        errors = [missed(one, samples, own.settings) for one, own in zip(tracked, self.candidates, strict=True)]
+        errors = [
+            prediction_errors(one, samples, own.settings) for one, own in zip(tracked, self.candidates, strict=True)
+        ]
         tones = np.stack([one.tones for one in tracked])
         averaged = np.empty(tones.shape[1:])
         average()(np.stack(errors), tones, self._kept, SHARPNESS, self.losses, self._memory, averaged)
@@ -86,7 +88,7 @@ class Bank:
 
     def rescaled(self, candidates: Sequence[Candidate], frequencies: Sequence[float], rate: float) -> "Bank":
         """The first filters with other settings of the same kinds; each goes on from where it is."""
-        bank = begun(candidates, frequencies, rate)
+        bank = new_bank(candidates, frequencies, rate)
         for new, old in zip(bank.trackers, self.trackers, strict=False):
             new.set_state(old.state())
         return Bank(candidates, bank.trackers, self.losses[: len(candidates)], self.memory, self._kept)
@@ -122,7 +124,7 @@ class Bank:
         return total
 
 
-def begun(candidates: Sequence[Candidate], frequencies: Sequence[float], rate: float) -> Bank:
+def new_bank(candidates: Sequence[Candidate], frequencies: Sequence[float], rate: float) -> Bank:
     """A bank that has had no samples yet."""
     trackers = [Tracker(frequencies, rate, one.settings) for one in candidates]
     # The logarithm's last bits differ between processors: six digits are the same everywhere.
@@ -130,7 +132,7 @@ def begun(candidates: Sequence[Candidate], frequencies: Sequence[float], rate: f
     return Bank(candidates, trackers, np.zeros(len(trackers)), 0.0, 1 - 1 / max(MEMORY, span))
 
 
-def missed(tracked: Tracked, samples: Array, settings: Settings) -> Array:
+def prediction_errors(tracked: Tracked, samples: Array, settings: Settings) -> Array:
     """By how much a filter missed each of the samples (n,) that it had not seen yet; NaN where one is missing.
 
     A sample at a limit was missed by as much as was expected short of it, and not at all by what was expected beyond.
@@ -142,7 +144,7 @@ def missed(tracked: Tracked, samples: Array, settings: Settings) -> Array:
     return np.where(np.isnan(samples), np.nan, np.fmin(np.abs(errors), most))
 
 
-def left(samples: Array, tones: Array) -> Array:
+def residual(samples: Array, tones: Array) -> Array:
     """What the tones (K, n) leave of the samples (n,), to the same bits however these are cut."""
     rest = samples
     for tone in tones:

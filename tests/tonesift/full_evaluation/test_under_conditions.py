@@ -8,7 +8,7 @@ from conditioned import made
 
 from tonesift.data import signals
 from tonesift.evaluation import comparison
-from tonesift.full_evaluation import conditioned, rivals
+from tonesift.full_evaluation import rivals, under_conditions
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def task():
 
 def test_without_conditions_they_are_the_test_recordings(task):
     facts = task.facts
-    mixture, tones = conditioned.recordings(facts, "clean", 800)
-    for index in range(conditioned.RECORDINGS):
+    mixture, tones = under_conditions.recordings(facts, "clean", 800)
+    for index in range(under_conditions.RECORDINGS):
         each = zip(facts.frequencies, facts.phases[index], facts.amplitudes[index], strict=True)
         expected = np.stack([signals.sinusoid(f, 200.0, 800, phase, amplitude) for f, phase, amplitude in each])
         np.testing.assert_allclose(tones[index], expected, atol=1e-12)
@@ -29,7 +29,7 @@ def test_without_conditions_they_are_the_test_recordings(task):
 
 
 def test_each_condition_does_what_it_says(task):
-    made_under = {name: conditioned.recordings(task.facts, name, 800) for name in conditioned.NAMES}
+    made_under = {name: under_conditions.recordings(task.facts, name, 800) for name in under_conditions.NAMES}
     assert np.isnan(made_under["gaps"][0]).mean() > 0.1
     assert not np.isnan(made_under["drift"][0]).any()
     levels = np.abs(made_under["clip"][0]).max(axis=1)
@@ -40,18 +40,18 @@ def test_each_condition_does_what_it_says(task):
 
 def test_tones_that_switch_stay_within_the_amplitudes_that_there_were(task):
     facts = replace(task.facts, amplitudes=np.full((1, 4), 1.5), phases=task.facts.phases[:1])
-    _, tones = conditioned.recordings(facts, "switching", 2000)
+    _, tones = under_conditions.recordings(facts, "switching", 2000)
     assert np.abs(tones).max() <= 1.5
     assert np.abs(tones).max() > 1.49
 
 
 def test_the_figures_are_r2_after_the_first_second(task):
-    answers = np.concatenate([conditioned.recordings(task.facts, name, 800)[1] for name in conditioned.NAMES])
+    answers = np.concatenate([under_conditions.recordings(task.facts, name, 800)[1] for name in under_conditions.NAMES])
     worse = answers.copy()
     worse[..., :200] = 1e3  # in the first second everything may be wrong
     worse[..., 200:] *= 0.9
-    rows = conditioned.table(lambda mixture: worse, task, 800)
-    assert [row["condition"] for row in rows] == list(conditioned.NAMES)
+    rows = under_conditions.table(lambda mixture: worse, task, 800)
+    assert [row["condition"] for row in rows] == list(under_conditions.NAMES)
     for row, tones in zip(rows, np.split(answers, len(rows)), strict=True):
         later = tones[..., 200:]
         assert row["network"] == pytest.approx(1 - 0.01 * np.mean(later**2) / later.var(), abs=1e-4)
@@ -68,8 +68,8 @@ def test_the_network_is_told_where_samples_are_missing(task):
         given.append(mixture)
         return np.zeros((len(mixture), 4, 800))
 
-    conditioned.table(network, task, 800)
-    heard = np.concatenate([conditioned.recordings(task.facts, name, 800)[0] for name in conditioned.NAMES])
+    under_conditions.table(network, task, 800)
+    heard = np.concatenate([under_conditions.recordings(task.facts, name, 800)[0] for name in under_conditions.NAMES])
     assert np.isnan(heard).any()
     np.testing.assert_array_equal(given[0], heard.astype("f4"))
     assert given[0].dtype == np.float32
@@ -77,11 +77,11 @@ def test_the_network_is_told_where_samples_are_missing(task):
 
 def test_what_cannot_be_made_is_left_out(task):
     slow = replace(task.facts, sampling_rate=20.0)  # a gap of 0.02 s is less than a sample
-    assert not any(conditioned.can_be_made(name, slow) for name in conditioned.NAMES)
-    assert conditioned.table(lambda mixture: mixture, replace(task, facts=slow), 800) == []
+    assert not any(under_conditions.can_be_made(name, slow) for name in under_conditions.NAMES)
+    assert under_conditions.table(lambda mixture: mixture, replace(task, facts=slow), 800) == []
     high = replace(task.facts, frequencies=(1.0, 3.0, 5.0, 95.0))
-    assert not conditioned.can_be_made("drift", high)
-    assert conditioned.can_be_made("gaps", high)
+    assert not under_conditions.can_be_made("drift", high)
+    assert under_conditions.can_be_made("gaps", high)
 
 
 def test_the_method_taken_most_often_is_told():

@@ -5,7 +5,7 @@ import pytest
 
 from tonesift.data.recordings import Facts
 from tonesift.evaluation import comparison
-from tonesift.full_evaluation import figures, run
+from tonesift.full_evaluation import plots, run
 
 RATE = 100.0
 TIME = np.arange(400) / RATE
@@ -23,43 +23,43 @@ ROBUSTNESS = [
 ]
 
 PICTURES = {
-    "data": lambda: figures.data(MIXTURE, TONES, FREQUENCIES, RATE),
-    "spectrogram": lambda: figures.spectrogram(MIXTURE, FREQUENCIES, RATE),
-    "training": lambda: figures.training(HISTORY),
-    "graph1": lambda: figures.one_tone(MIXTURE, TONES[0], TONES[0] * 0.9, 2.0, RATE, 20),
-    "context": lambda: figures.context({"LSTM": np.linspace(0, 0.5, 20), "best possible": np.linspace(0, 0.6, 20)}),
-    "tones": lambda: figures.tones(FREQUENCIES, {"LSTM": [0.4, 0.5], "best possible": [0.5, 0.6]}),
-    "overview": lambda: figures.overview(
+    "data": lambda: plots.data(MIXTURE, TONES, FREQUENCIES, RATE),
+    "spectrogram": lambda: plots.spectrogram(MIXTURE, FREQUENCIES, RATE),
+    "training": lambda: plots.training(HISTORY),
+    "graph1": lambda: plots.one_tone(MIXTURE, TONES[0], TONES[0] * 0.9, 2.0, RATE, 20),
+    "context": lambda: plots.context({"LSTM": np.linspace(0, 0.5, 20), "best possible": np.linspace(0, 0.6, 20)}),
+    "tones": lambda: plots.tones(FREQUENCIES, {"LSTM": [0.4, 0.5], "best possible": [0.5, 0.6]}),
+    "overview": lambda: plots.overview(
         (MIXTURE, TONES[0], TONES[0]), (FREQUENCIES, RATE), HISTORY, {"LSTM": np.ones(20)}, {"LSTM": [0.4, 0.5]}, TONES
     ),
-    "scatter": lambda: figures.scatter(TONES, TONES * 0.9),
-    "errors": lambda: figures.errors(TONES * 0.1),
-    "no errors": lambda: figures.errors(TONES * 0),
-    "spectra": lambda: figures.spectra(TONES, TONES * 0.9, FREQUENCIES, RATE),
-    "long": lambda: figures.long_segment(TONES, TONES * 0.9, FREQUENCIES, RATE),
-    "robustness": lambda: figures.robustness(ROBUSTNESS, {"network": "LSTM", "kalman": "Kalman"}),
-    "graph2": lambda: figures.all_tones(MIXTURE, TONES, TONES * 0.9, FREQUENCIES, (0.9, 0.8), RATE, 20),
-    "story": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}, {"label": "b", "r2": 0.5, "limit": 0.6}]),
-    "story without limits": lambda: figures.story([{"label": "a", "r2": 0.3, "limit": None}]),
+    "scatter": lambda: plots.scatter(TONES, TONES * 0.9),
+    "errors": lambda: plots.errors(TONES * 0.1),
+    "no errors": lambda: plots.errors(TONES * 0),
+    "spectra": lambda: plots.spectra(TONES, TONES * 0.9, FREQUENCIES, RATE),
+    "long": lambda: plots.long_segment(TONES, TONES * 0.9, FREQUENCIES, RATE),
+    "robustness": lambda: plots.robustness(ROBUSTNESS, {"network": "LSTM", "kalman": "Kalman"}),
+    "graph2": lambda: plots.all_tones(MIXTURE, TONES, TONES * 0.9, FREQUENCIES, (0.9, 0.8), RATE, 20),
+    "story": lambda: plots.story([{"label": "a", "r2": 0.3, "limit": None}, {"label": "b", "r2": 0.5, "limit": 0.6}]),
+    "story without limits": lambda: plots.story([{"label": "a", "r2": 0.3, "limit": None}]),
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_drawn_with_the_same_bits_each_time(name):
-    content, again = figures.png(PICTURES[name]()), figures.png(PICTURES[name]())
+    content, again = plots.png(PICTURES[name]()), plots.png(PICTURES[name]())
     assert content.startswith(b"\x89PNG")
     assert content == again
     assert b"Matplotlib" not in content
 
 
 def test_the_training_picture_marks_the_best_epoch():
-    assert "epoch 2 is kept" in figures.training(HISTORY).get_suptitle()
+    assert "epoch 2 is kept" in plots.training(HISTORY).get_suptitle()
 
 
 @pytest.mark.parametrize(("window", "told"), [(20, "; the network starts anew every 20 samples"), (0, "")])
 def test_a_state_that_is_reset_is_told_of_and_one_carried_on_is_not(window, told):
-    one = figures.one_tone(MIXTURE, TONES[0], TONES[0], 2.0, RATE, window)
-    every = figures.all_tones(MIXTURE, TONES, TONES, FREQUENCIES, (0.9, 0.8), RATE, window)
+    one = plots.one_tone(MIXTURE, TONES[0], TONES[0], 2.0, RATE, window)
+    every = plots.all_tones(MIXTURE, TONES, TONES, FREQUENCIES, (0.9, 0.8), RATE, window)
     assert one.get_suptitle() == f"2 Hz out of the mixture{told}"
     assert every.get_suptitle() == f"Every tone of the mixture{told}"
 
@@ -92,8 +92,8 @@ def test_any_number_of_tones(count):
     frequencies = tuple(2.5 * (n + 1) for n in range(count))
     tones = np.stack([np.sin(2 * np.pi * frequency * TIME) for frequency in frequencies])
     for figure in (
-        figures.data(tones.mean(axis=0), tones, frequencies, RATE),
-        figures.spectrogram(tones.mean(axis=0), frequencies, RATE),
-        figures.all_tones(tones.mean(axis=0), tones, tones, frequencies, (1.0,) * count, RATE, 0),
+        plots.data(tones.mean(axis=0), tones, frequencies, RATE),
+        plots.spectrogram(tones.mean(axis=0), frequencies, RATE),
+        plots.all_tones(tones.mean(axis=0), tones, tones, frequencies, (1.0,) * count, RATE, 0),
     ):
-        assert len(figures.png(figure)) > 5_000
+        assert len(plots.png(figure)) > 5_000

@@ -71,7 +71,7 @@ def frame(path: PurePosixPath, title: str, body: str, scripts: bool = False) -> 
 <style>{STYLE}{OWN}</style>
 </head>
 <body>
-{doors(path)}
+{navigation(path)}
 <main>
 {body}
 </main>
@@ -80,7 +80,7 @@ def frame(path: PurePosixPath, title: str, body: str, scripts: bool = False) -> 
 """
 
 
-def doors(path: PurePosixPath) -> str:
+def navigation(path: PurePosixPath) -> str:
     """Links from a page to what a reader may want next."""
     up = "../" * (len(path.parts) - 1)
     current = ' aria-current="page"'

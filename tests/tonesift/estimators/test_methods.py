@@ -8,7 +8,7 @@ import pytest
 from scipy import signal
 
 from tonesift.errors import InputError
-from tonesift.estimators.tracking import choice
+from tonesift.estimators.tracking import methods
 from tonesift.estimators.tracking.bank import Bank
 
 RATE, FREQUENCIES = 200.0, (3.0, 7.0)
@@ -38,8 +38,8 @@ class Made(NamedTuple):
 
 
 def chosen(samples, method="auto", clip=None):
-    facts = choice.learnt(samples, FREQUENCIES, RATE, clip)
-    bank, averaged = choice.gathered(samples, FREQUENCIES, RATE, method, facts)
+    facts = methods.estimate_facts(samples, FREQUENCIES, RATE, clip)
+    bank, averaged = methods.make_bank(samples, FREQUENCIES, RATE, method, facts)
     shares = dict.fromkeys((one.method for one in bank.candidates), 0.0)
     for one, weight in zip(bank.candidates, bank.weights, strict=True):
         shares[one.method] += weight
@@ -80,25 +80,28 @@ def test_a_background_that_can_be_foreseen_gets_whitened_or_states():
 def test_an_autoregressive_background_is_learnt():
     background = signal.lfilter([1], [1, -0.9, 0.5], white(50_000))
     background[[7, 800]] = np.nan
-    found = choice.whitening(background, 2)
+    found = methods.whitening(background, 2)
     assert found == pytest.approx((0.9, -0.5), abs=0.02)
-    assert choice.whitening(np.zeros(100)) == ()
+    assert methods.whitening(np.zeros(100)) == ()
 
 
 def test_limits_are_found_where_samples_stand_at_them():
     samples = np.clip(tones().sum(axis=0), -0.8, 1.1)
-    facts = choice.learnt(samples, FREQUENCIES, RATE, None)
+    facts = methods.estimate_facts(samples, FREQUENCIES, RATE, None)
     assert facts.clip == (-0.8, 1.1)
     assert facts.clipped == pytest.approx(np.mean((samples == -0.8) | (samples == 1.1)))
-    assert choice.learnt(tones().sum(axis=0) + 0.01 * white(), FREQUENCIES, RATE, None).clip == (-math.inf, math.inf)
-    assert choice.clipping(np.zeros(50)) == (-math.inf, math.inf)  # a constant stands at no limit
-    assert choice.learnt(samples, FREQUENCIES, RATE, (-9.0, 9.0)).clip == (-9.0, 9.0)
+    assert methods.estimate_facts(tones().sum(axis=0) + 0.01 * white(), FREQUENCIES, RATE, None).clip == (
+        -math.inf,
+        math.inf,
+    )
+    assert methods.clipping(np.zeros(50)) == (-math.inf, math.inf)  # a constant stands at no limit
+    assert methods.estimate_facts(samples, FREQUENCIES, RATE, (-9.0, 9.0)).clip == (-9.0, 9.0)
 
 
 def test_what_is_learnt_of_a_stretch():
     samples = 5 + tones().sum(axis=0) + 0.2 * white()
     samples[:400] = np.nan
-    facts = choice.learnt(samples, FREQUENCIES, RATE, None)
+    facts = methods.estimate_facts(samples, FREQUENCIES, RATE, None)
     assert facts.missing == 0.25
     assert facts.offset == pytest.approx(5, abs=0.1)
     assert facts.noise_std == pytest.approx(0.2, rel=0.1)
@@ -124,7 +127,7 @@ def test_a_name_says_what_is_left_open():
 )
 def test_a_name_that_is_none_is_refused(method):
     with pytest.raises(InputError, match=f"method: got '{method}', but it is auto, or one of kalman, wander"):
-        choice.parts(method)
+        methods.parse_method(method)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(300), np.full(300, np.nan), np.full(300, 7.0), np.array([1.0])])

@@ -22,10 +22,10 @@ import numpy as np
 from tonesift.arguments import Array
 from tonesift.errors import InputError
 from tonesift.estimators.tracking.bank import Candidate
-from tonesift.estimators.tracking.choice import gathered, learnt
+from tonesift.estimators.tracking.methods import estimate_facts, make_bank
 from tonesift.formats.base import Source
 from tonesift.streaming import keeping
-from tonesift.streaming.fit import LARGEST, LARGEST_OFFSET, LEVELS, trained
+from tonesift.streaming.input_check import LARGEST, LARGEST_OFFSET, LEVELS, trained
 
 if TYPE_CHECKING:
     from tonesift.metadata import Metadata
@@ -46,7 +46,7 @@ SHOWN = {
 }
 
 
-class Wanted(NamedTuple):
+class Request(NamedTuple):
     """What is asked of a filter: all tones in Hz, which of them, and, if it is said, the way with gaps, and limits."""
 
     frequencies: Sequence[float]
@@ -113,7 +113,7 @@ PIPELINES = (  # those of few tones first: what they know of these, one of any t
 )
 
 
-class Choice(NamedTuple):
+class BetterNetwork(NamedTuple):
     """A network that is ahead of the filters on recordings of the kind that one shows.
 
     Attributes
@@ -156,7 +156,7 @@ class Choice(NamedTuple):
         return f"{shown}, where the network of {pipeline.name} has {self._reason}: `dvc repro {pipeline.name}/dvc.yaml`"
 
 
-class Look(NamedTuple):
+class Analysis(NamedTuple):
     """What the beginning of a recording shows.
 
     Attributes
@@ -185,14 +185,14 @@ def beginning(source: Source, rate: float) -> Array:
     return np.where(np.abs(samples) < LARGEST, samples, np.nan)
 
 
-def looked_at(samples: Array, frequencies: Sequence[float], rate: float, clip: tuple[float, float] | None) -> Look:
+def analyse(samples: Array, frequencies: Sequence[float], rate: float, clip: tuple[float, float] | None) -> Analysis:
     """What samples (n,) from the beginning show of tones of these frequencies in Hz."""
-    facts = learnt(samples, frequencies, rate, clip)
+    facts = estimate_facts(samples, frequencies, rate, clip)
     damaged = facts.missing > 0 or facts.clipped > 0
     if facts.level == 0 or len(samples) < LEAST_SECONDS * rate:
-        return Look("", samples, damaged)
+        return Analysis("", samples, damaged)
     first, *rest = np.split(samples, np.arange(round(SETTLED * rate), len(samples), round(STEP * rate)))
-    bank, tones = gathered(first, frequencies, rate, "auto", facts)
+    bank, tones = make_bank(first, frequencies, rate, "auto", facts)
     weights, found = [bank.weights], [tones]
     for piece in rest:
         found.append(bank.push(piece))
@@ -204,7 +204,7 @@ def looked_at(samples: Array, frequencies: Sequence[float], rate: float, clip: t
     kind = _kind(shares, quiet(taken_out, frequencies, rate))
     if kind == "ecg" and not spiked(samples - taken_out.sum(axis=0)):
         kind = ""
-    return Look(kind, samples, damaged)
+    return Analysis(kind, samples, damaged)
 
 
 def _kind(shares: dict[str, float], pauses: float) -> str:
@@ -247,24 +247,26 @@ def quiet(tones: Array, frequencies: Sequence[float], rate: float) -> float:
     return float(np.mean(shares))
 
 
-def chosen(look: Look, frequencies: Sequence[float], rate: float) -> list[Choice]:
+def better_networks(look: Analysis, frequencies: Sequence[float], rate: float) -> list[BetterNetwork]:
     """Networks of these tones (Hz) at this rate (Hz) that are ahead of the filters on what a recording shows."""
     found = []
     for pipeline in PIPELINES:
         if look.kind in pipeline.kinds and pipeline.takes(frequencies, rate):
             figures = pipeline.judged(look.kind)
             if figures and figures[0] > figures[1]:
-                found.append(Choice(pipeline, look.kind, *figures))
+                found.append(BetterNetwork(pipeline, look.kind, *figures))
     return found
 
 
-def possible(frequencies: Sequence[float], rate: float) -> bool:
+def any_network(frequencies: Sequence[float], rate: float) -> bool:
     """Whether there is any network for these tones (Hz) at this rate (Hz), so that a look is worth its time."""
     fitting = [one for one in PIPELINES if one.takes(frequencies, rate)]
     return any(one.judged(kind) for one in fitting for kind in one.kinds)
 
 
-def made(pipeline: Pipeline, wanted: Wanted, look: Look | None = None) -> "AnyToneFilter | ToneFilter | None":
+def load_network(
+    pipeline: Pipeline, wanted: Request, look: Analysis | None = None
+) -> "AnyToneFilter | ToneFilter | None":
     """The filter of a pipeline's network, or None where that does not take what is wanted, or what was looked at."""
     from tonesift.networks import model as models  # PyTorch takes seconds to import: only where it is needed
     from tonesift.streaming.anytones import AnyToneFilter, trained_range
@@ -286,7 +288,7 @@ def made(pipeline: Pipeline, wanted: Wanted, look: Look | None = None) -> "AnyTo
     return ToneFilter(model, metadata, places, wanted.gaps or "hold")
 
 
-def _places(metadata: "Metadata", wanted: Wanted) -> list[int] | None:
+def _places(metadata: "Metadata", wanted: Request) -> list[int] | None:
     """Where the tones wanted stand among a network's own; None if these are not the same."""
     if not same(wanted.frequencies, metadata.frequencies):
         return None
@@ -295,7 +297,7 @@ def _places(metadata: "Metadata", wanted: Wanted) -> list[int] | None:
     return places if wanted.tones is None else [places[tone] for tone in wanted.tones]
 
 
-def _alike(look: Look | None, metadata: "Metadata") -> bool:
+def _alike(look: Analysis | None, metadata: "Metadata") -> bool:
     """Whether a network that reads samples finds what it was trained on: its level about 0, no gaps, nothing clipped.
 
     What share of the power lies at the tones, as `Fit` has it, says nothing where tones begin and end in its blocks.
@@ -313,7 +315,7 @@ def same(frequencies: Sequence[float], others: Sequence[float]) -> bool:
     return len(frequencies) == len(others) and all(math.isclose(one, other, rel_tol=1e-9) for one, other in pairs)
 
 
-class Taken(NamedTuple):
+class NetworkChoice(NamedTuple):
     """What method `auto` takes instead of the filters, if anything.
 
     Attributes
@@ -334,7 +336,7 @@ class Taken(NamedTuple):
     hint: str = ""
 
 
-def taken(source: Source, rate: float, wanted: Wanted, state: Path | None) -> Taken:
+def choose_network(source: Source, rate: float, wanted: Request, state: Path | None) -> NetworkChoice:
     """A network for a recording at this rate (Hz), if its beginning shows what one is ahead for, or its state has one.
 
     Raises
@@ -344,22 +346,22 @@ def taken(source: Source, rate: float, wanted: Wanted, state: Path | None) -> Ta
     """
     if state is not None and state.exists():
         name = keeping.network(state)
-        return _resumed(_pipeline(name, state), rate, wanted, state) if name else Taken()
-    if source.live or not possible(wanted.frequencies, rate):
-        return Taken()
-    look, hint = looked_at(beginning(source, rate), wanted.frequencies, rate, wanted.clip), ""
-    for choice in chosen(look, wanted.frequencies, rate):
+        return _resumed(_pipeline(name, state), rate, wanted, state) if name else NetworkChoice()
+    if source.live or not any_network(wanted.frequencies, rate):
+        return NetworkChoice()
+    look, hint = analyse(beginning(source, rate), wanted.frequencies, rate, wanted.clip), ""
+    for choice in better_networks(look, wanted.frequencies, rate):
         if choice.pipeline.only or not choice.pipeline.model.is_file():
             hint = hint or choice.hint
         else:
             try:
-                tone_filter = made(choice.pipeline, wanted, look)
+                tone_filter = load_network(choice.pipeline, wanted, look)
             except InputError as error:  # nobody asked for it, and the filters need no model
                 hint = hint or f"{SHOWN[choice.kind]}, but {choice.pipeline.name} cannot be used: {error}"
                 continue
             if tone_filter:
-                return Taken(tone_filter, choice.pipeline.name, choice.line, hint)
-    return Taken(hint=hint)
+                return NetworkChoice(tone_filter, choice.pipeline.name, choice.line, hint)
+    return NetworkChoice(hint=hint)
 
 
 # What was chosen, in a state
@@ -372,18 +374,18 @@ def _pipeline(name: str, state: Path) -> Pipeline:
     raise InputError(f"{state}: it goes on with a network that is not known here: begin a new stream")
 
 
-def _resumed(pipeline: Pipeline, rate: float, wanted: Wanted, state: Path) -> Taken:
+def _resumed(pipeline: Pipeline, rate: float, wanted: Request, state: Path) -> NetworkChoice:
     name = pipeline.name
     if not pipeline.model.is_file():
         raise InputError(
             f"{state}: it goes on with the network of {name}, but there is no {pipeline.model}: make it with "
             f"`dvc repro {name}/dvc.yaml`, or begin a new stream"
         )
-    tone_filter = made(pipeline, wanted) if pipeline.takes(wanted.frequencies, rate) else None
+    tone_filter = load_network(pipeline, wanted) if pipeline.takes(wanted.frequencies, rate) else None
     if tone_filter is None:
         raise InputError(
             f"{state}: it goes on with the network of {name}, which does not take this: go on with the same tones, "
             "sampling rate and options, or begin a new stream"
         )
     keeping.restore(tone_filter, state)
-    return Taken(tone_filter, name, f"method auto: the network of {name}, taken when {state} was begun")
+    return NetworkChoice(tone_filter, name, f"method auto: the network of {name}, taken when {state} was begun")

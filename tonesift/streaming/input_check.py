@@ -102,7 +102,7 @@ class Constancy:
         return known
 
 
-class Fit(Constancy):
+class InputCheck(Constancy):
     """Compares a signal with what a model was trained on.
 
     Parameters

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tonesift.streaming.fit import Fit, Trained
+from tonesift.streaming.input_check import InputCheck, Trained
 
 FIXED = Trained((1.0, 3.0, 5.0, 7.0), 0.1, 1.0, "fixed")
 GENERAL = FIXED._replace(task="general", second_moment=1.75)
@@ -19,7 +19,7 @@ def mixture(seconds=10, frequencies=FIXED.frequencies, amplitude=1.0, noise=0.1,
 
 def said(samples, model=FIXED, rate=RATE, size=65_536):
     """What is said, and after how many samples each line came."""
-    fit, lines = Fit(model, rate), []
+    fit, lines = InputCheck(model, rate), []
     for begin in range(0, len(samples), size):
         lines += [(line, begin + size) for line in fit.push(samples[begin : begin + size])]
     return lines + [(line, len(samples)) for line in fit.finish()]
@@ -97,14 +97,14 @@ def test_a_stretch_too_short_to_tell_the_tones_apart_is_not_judged():
      ([0, np.nan, 1], "")],
 )  # fmt: skip
 def test_a_constant_is_noticed(values, told):
-    fit = Fit(FIXED, RATE)
+    fit = InputCheck(FIXED, RATE)
     for value in values:
         fit.push(np.array([value]))
     assert fit.constant == told
 
 
 def test_memory_is_that_of_a_block():
-    fit = Fit(FIXED, RATE)
+    fit = InputCheck(FIXED, RATE)
     for _ in range(1000):
         fit.push(np.ones(777))
         assert sum(map(len, fit._held)) < 2000 + 777

@@ -28,7 +28,7 @@ from scipy.linalg import solve_toeplitz
 
 from tonesift.arguments import Array
 from tonesift.errors import InputError
-from tonesift.estimators.tracking.bank import Bank, Candidate, begun, left
+from tonesift.estimators.tracking.bank import Bank, Candidate, new_bank, residual
 from tonesift.estimators.tracking.settings import Settings
 
 ORDER = 8  # of the autoregressive background
@@ -103,7 +103,9 @@ class Facts(NamedTuple):
     clipped: float
 
 
-def learnt(samples: Array, frequencies: Sequence[float], rate: float, clip: tuple[float, float] | None) -> Facts:
+def estimate_facts(
+    samples: Array, frequencies: Sequence[float], rate: float, clip: tuple[float, float] | None
+) -> Facts:
     """What a stretch (n,) shows at once; NaN where a sample is missing."""
     known = samples[np.isfinite(samples)]
     limits = clip or clipping(known)
@@ -164,7 +166,7 @@ def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     return tuple(float(f"{value:.6f}") for value in found) if np.isfinite(found).all() else ()
 
 
-def standing(facts: Facts) -> float:
+def offset(facts: Facts) -> float:
     """What a recording stands at, if that is more than its level.
 
     A stretch of a few periods has a median of its own, which taken off everything would be an error for good.
@@ -186,7 +188,7 @@ def base(facts: Facts, count: int) -> Settings:
     )
 
 
-def parts(method: str) -> tuple[str, str, str]:
+def parse_method(method: str) -> tuple[str, str, str]:
     """How tones change, what the noise and what the background is, by a method's name."""
     words = method.split("-")
     known = {*DYNAMICS, *NOISES, *BACKGROUNDS} - {""}
@@ -208,7 +210,7 @@ def candidates(facts: Facts, count: int, method: str) -> list[Candidate]:
         # Surprises are counted at samples between the limits, and where these are few they mislead.
         presets = [one for one in PRESETS if one[0] != "fading" or facts.clipped < MOST_CLIPPED]
         return [_candidate(facts, count, name, preset) for name, preset in presets]
-    motion, noise, kind = parts(method)
+    motion, noise, kind = parse_method(method)
     name = "-".join(filter(None, (motion, noise, kind)))
     strengths = itertools.product(DYNAMICS[motion], NOISES[noise], SHARES if kind == "background" else (0.0,))
     return [_candidate(facts, count, name, {**one, **other, "slow": share}) for one, other, share in strengths]
@@ -225,13 +227,15 @@ def _candidate(facts: Facts, count: int, name: str, preset: Mapping[str, float])
     return Candidate(name, settings)
 
 
-def whitened(found: Sequence[Candidate], rest: Array) -> list[Candidate]:
+def with_whitening(found: Sequence[Candidate], rest: Array) -> list[Candidate]:
     """Those of the candidates that are to be whitened, by what a bank leaves (n,) of the samples."""
     taps = whitening(rest - np.nanmedian(rest)) if np.isfinite(rest).any() else ()
-    return [one._replace(settings=replace(one.settings, whitening=taps)) for one in found if taps and whitens(one)]
+    return [
+        one._replace(settings=replace(one.settings, whitening=taps)) for one in found if taps and needs_whitening(one)
+    ]
 
 
-def gathered(
+def make_bank(
     samples: Array, frequencies: Sequence[float], rate: float, method: str, facts: Facts
 ) -> tuple[Bank, Array]:
     """A bank that has seen a stretch from the beginning of a recording, and what it makes of it.
@@ -255,17 +259,17 @@ def gathered(
         The bank, and the tones (K, n), averaged with the weights of the last sample.
     """
     found = candidates(facts, len(frequencies), method)
-    plain = [one for one in found if not whitens(one)]
-    bank = begun(plain or found, frequencies, rate)
+    plain = [one for one in found if not needs_whitening(one)]
+    bank = new_bank(plain or found, frequencies, rate)
     _, tones = bank.watched(samples)
-    other = begun(whitened(found, left(samples, bank.averaged(tones))), frequencies, rate)
+    other = new_bank(with_whitening(found, residual(samples, bank.averaged(tones))), frequencies, rate)
     if other.candidates:
         _, more = other.watched(samples)
         bank, tones = (bank.joined(other), np.concatenate([tones, more])) if plain else (other, more)
     return bank, bank.averaged(tones)
 
 
-def renewed(
+def remake_bank(
     bank: Bank, samples: Array, rest: Array, frequencies: Sequence[float], rate: float, method: str, facts: Facts
 ) -> Bank:
     """A bank with settings by all samples so far (n,), of which the one before it left `rest` (n,).
@@ -275,11 +279,11 @@ def renewed(
     """
     old = bank.candidates[0].settings
     found = candidates(facts._replace(offset=old.offset or facts.offset), len(frequencies), method)
-    plain, new = [one for one in found if not whitens(one)], found[0].settings
-    same = [one.method for one in plain] == [one.method for one in bank.candidates if not whitens(one)]
+    plain, new = [one for one in found if not needs_whitening(one)], found[0].settings
+    same = [one.method for one in plain] == [one.method for one in bank.candidates if not needs_whitening(one)]
     if not same or (old.clip, old.offset, len(old.background)) != (new.clip, new.offset, len(new.background)):
-        return gathered(samples, frequencies, rate, method, facts)[0]
-    other = begun(whitened(found, rest), frequencies, rate)
+        return make_bank(samples, frequencies, rate, method, facts)[0]
+    other = new_bank(with_whitening(found, rest), frequencies, rate)
     if other.candidates:
         other.watched(samples)
     if plain:
@@ -287,6 +291,6 @@ def renewed(
     return other if other.candidates else bank
 
 
-def whitens(candidate: Candidate) -> bool:
+def needs_whitening(candidate: Candidate) -> bool:
     """Whether a candidate's background has to be learnt."""
     return candidate.method.endswith("whitened")

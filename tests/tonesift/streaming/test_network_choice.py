@@ -18,8 +18,8 @@ from scipy import signal
 from tonesift.errors import InputError
 from tonesift.formats.base import Source
 from tonesift.networks import model as models
-from tonesift.streaming import automatic
 from tonesift.streaming import command as filtering
+from tonesift.streaming import network_choice
 
 RATE, TONES, SECONDS = 1000.0, (4.0, 11.0, 30.0), 10.0
 HUM = (50.0, 100.0, 150.0)
@@ -151,8 +151,8 @@ def test_a_network_that_was_not_made_yet_is_pointed_out_only_where_it_would_be_t
     ids=["too slow", "too fast", "too close", "rate"],
 )
 def test_tones_and_rates_that_it_was_not_trained_for_are_the_filters(place, tones, rate):
-    assert automatic.possible(TONES, RATE)
-    assert not automatic.possible(tones, rate)
+    assert network_choice.any_network(TONES, RATE)
+    assert not network_choice.any_network(tones, rate)
 
 
 def test_a_model_of_other_recordings_than_its_pipelines_is_passed_over(place, capsys):
@@ -210,14 +210,17 @@ def test_a_state_whose_network_cannot_go_on_is_refused(place, capsys):
 
 def test_of_a_stream_nothing_is_read_beforehand(place):
     chunks = iter([recording(dwell=1.0)])
-    wanted = automatic.Wanted(TONES)
-    assert automatic.taken(Source("pipe", chunks, live=True), RATE, wanted, None) == automatic.Taken()
+    wanted = network_choice.Request(TONES)
+    assert (
+        network_choice.choose_network(Source("pipe", chunks, live=True), RATE, wanted, None)
+        == network_choice.NetworkChoice()
+    )
     assert len(next(chunks)) == 10_000
 
 
 def test_of_a_file_no_sample_is_lost():
     source = Source("file", iter(np.split(np.arange(100_000.0), 10)))
-    assert np.array_equal(automatic.beginning(source, 1000.0), np.arange(60_000.0))
+    assert np.array_equal(network_choice.beginning(source, 1000.0), np.arange(60_000.0))
     assert np.array_equal(np.concatenate(list(source.chunks)), np.arange(100_000.0))
 
 
@@ -309,9 +312,9 @@ def test_a_damaged_network_leaves_the_filters(place, capsys):
 def test_what_lies_before_a_tone_is_first_heard_is_no_pause():
     times = np.arange(20_000) / RATE
     late = np.where(times > 10, np.sin(2 * np.pi * 5 * times), 0.0)[None]
-    assert automatic.quiet(late, (5.0,), RATE) == 0
+    assert network_choice.quiet(late, (5.0,), RATE) == 0
     late[:, 12_000:14_000] = 0
-    assert automatic.quiet(late, (5.0,), RATE) == pytest.approx(0.2, abs=0.02)
+    assert network_choice.quiet(late, (5.0,), RATE) == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_share_of_quiet_periods_is_that_of_the_pauses():
@@ -319,24 +322,24 @@ def test_the_share_of_quiet_periods_is_that_of_the_pauses():
     on = np.where(times % 2 < 1, 1.0, 0.0)
     tones = np.stack([on * np.sin(2 * np.pi * 5 * times), 3 * np.sin(2 * np.pi * 8 * times)])
     tones[:, 4000:5000] = np.nan
-    assert automatic.quiet(tones[:1], (5.0,), RATE) == pytest.approx(10 / 19, abs=0.01)
-    assert automatic.quiet(tones, (5.0, 8.0), RATE) == pytest.approx(5 / 19, abs=0.01)
+    assert network_choice.quiet(tones[:1], (5.0,), RATE) == pytest.approx(10 / 19, abs=0.01)
+    assert network_choice.quiet(tones, (5.0, 8.0), RATE) == pytest.approx(5 / 19, abs=0.01)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(20_000), np.full(20_000, np.nan), np.zeros(0), recording(1.0)[:4000]])
 def test_silence_gaps_and_few_samples_show_nothing(samples):
-    assert automatic.looked_at(samples, TONES, RATE, None).kind == ""
+    assert network_choice.analyse(samples, TONES, RATE, None).kind == ""
 
 
 def test_the_pipelines_of_this_repository_are_what_is_said_of_them():
     """Of those that are here: where their evaluation is, and the rate that they train at."""
     from tonesift import params
 
-    for pipeline in automatic.PIPELINES:
+    for pipeline in network_choice.PIPELINES:
         path = ROOT / pipeline.name / "params.yaml"
         if path.is_file():
             (data,) = params.load(path, "data")
             assert data.sampling_rate == pipeline.rate
-            assert pipeline.apart or automatic.same(data.frequencies, pipeline.tones)
+            assert pipeline.apart or network_choice.same(data.frequencies, pipeline.tones)
             judged = json.loads((ROOT / pipeline.name / "metrics" / "judge.json").read_text(encoding="utf-8"))
             assert set(pipeline.kinds) <= set(judged)
