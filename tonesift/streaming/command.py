@@ -5,8 +5,8 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,13 +136,25 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Filter the whole input, say on standard error what was done, and give the exit status."""
     _check_arguments(arguments)
-    chained = _named(arguments) if arguments.tones is not None else _trained(arguments)
+    if arguments.input.is_file():  # a damaged one is refused before PyTorch is imported, which takes two seconds
+        with _opened(arguments) as source:
+            return _filter(arguments, _chained(arguments), source, Ending())
+    chained = _chained(
+        arguments
+    )  # whoever writes to a pipe may be slow: what is wrong with the command is told at once
+    with _opened(arguments) as source, (ending := Ending()).heeded():
+        return _filter(arguments, chained, source, ending)
+
+
+@contextmanager
+def _opened(arguments: argparse.Namespace) -> Iterator[Source]:
     with locked(arguments.state), opened(arguments.input, _selection(arguments)) as source:
-        ending = Ending()
-        if not source.live:
-            return _filter(arguments, chained, source, ending)
-        with ending.heeded():
-            return _filter(arguments, chained, source, ending)
+        yield source
+
+
+def _chained(arguments: argparse.Namespace) -> Callable[[Source], Chain]:
+    """What the samples go through, made ready for a source."""
+    return _named(arguments) if arguments.tones is not None else _trained(arguments)
 
 
 def _filter(arguments: argparse.Namespace, chained: Callable[[Source], Chain], source: Source, ending: Ending) -> int:

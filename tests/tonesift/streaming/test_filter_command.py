@@ -187,6 +187,23 @@ def test_a_model_of_another_version_is_refused(place, monkeypatch):
     refused("not a tonesift model of version 3", place, "in.npy", "out.npy")
 
 
+WITHOUT_PYTORCH = """
+import runpy, sys
+try:
+    runpy.run_module("tonesift", run_name="__main__", alter_sys=True)
+except SystemExit as left:
+    print(left.code, "torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_a_damaged_file_is_refused_before_pytorch_is_imported(place):
+    """That takes two seconds."""
+    (place / "in.csv").write_text("x\n" + "1.5\n" * 5000 + "1_5\n")
+    words = [str(word) for word in command(place, "in.csv", "out.npy", *RATE)[3:]]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PYTORCH, *words], cwd=ROOT, text=True, capture_output=True)
+    assert done.stderr.endswith("in.csv, line 5002: '1_5' is not a number\n1 False\n")
+
+
 def test_a_full_device_behind_a_pipe_is_one_line(place):
     with Path("/dev/full").open("w") as full:
         started = subprocess.run(

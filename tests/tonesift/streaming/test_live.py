@@ -24,7 +24,8 @@ def place(tmp_path):
 def command(place, source, output, *options):
     named = [name if name == "-" else place / name for name in (source, output)]
     started = [sys.executable, "-m", "tonesift", "filter", named[0], "-o", named[1]]
-    return [*started, "--model", place / "model.safetensors", "--rate", "1000", *options]
+    rate = () if "--rate" in options else ("--rate", "1000")
+    return [*started, "--model", place / "model.safetensors", *rate, *options]
 
 
 def run(place, *arguments, status=0, **process):
