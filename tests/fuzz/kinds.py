@@ -108,7 +108,7 @@ KINDS = (
     Kind("train.h5", "data/train.h5", either(mutations.hdf5), (PREPARE, PREPARE, TRAIN, EVALUATE)),
     Kind("test.h5", "data/test.h5", either(mutations.hdf5), (EVALUATE,)),
     Kind("windows.h5", "data/windows.h5", either(mutations.hdf5), (TRAIN, EVALUATE)),
-    Kind("model", MODEL, either(mutations.safetensors), (FILTERED, REPORT, EVALUATE)),
+    Kind("model", MODEL, either(mutations.safetensors), (FILTERED, REPORT, EVALUATE), DATA),
     Kind("state", "state.npz", either(mutations.npz), (STATE,), foreign=STRAYED[6:]),
     Kind("state, hybrid", "hybrid.npz", either(mutations.npz), (HYBRID,), foreign=STRAYED[:3]),
     Kind("state, filters", "bank.npz", either(mutations.npz), (BANK,), foreign=STRAYED[3:6]),
