@@ -139,9 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input.is_file():  # a damaged one is refused before PyTorch is imported, which takes two seconds
         with _opened(arguments) as source:
             return _filter(arguments, _chained(arguments), source, Ending())
-    chained = _chained(
-        arguments
-    )  # whoever writes to a pipe may be slow: what is wrong with the command is told at once
+    chained = _chained(arguments)  # whoever writes to a pipe may be slow: what is wrong with the command is told now
     with _opened(arguments) as source, (ending := Ending()).heeded():
         return _filter(arguments, chained, source, ending)
 
