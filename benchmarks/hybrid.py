@@ -105,11 +105,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("speed", "table", "auto"))
-    parser.add_argument("conditions", nargs="*", help="of the table (default: all)")
+    parser.add_argument("conditions", nargs="*", metavar="CONDITION", help="of the table (default: all)")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--recordings", type=int, default=tracking.RECORDINGS)
     parser.add_argument("--model", type=Path, default=ANY_TONES, help="of the table (default: %(default)s)")
     arguments = parser.parse_args()
+    if others := set(arguments.conditions) - set(tracking.CONDITIONS):
+        parser.error(f"conditions: {', '.join(sorted(others))}: choose from {', '.join(tracking.CONDITIONS)}")
     if arguments.what == "speed":
         speed()
     else:

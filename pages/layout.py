@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from tonesift.reporting.template import STYLE
 
-DOORS = {
+PAGES = {
     "index.html": "tonesift",
     "report.html": "Report",
     "docs/analysis.html": "Analysis",
@@ -85,6 +85,6 @@ def navigation(path: PurePosixPath) -> str:
     up = "../" * (len(path.parts) - 1)
     current = ' aria-current="page"'
     links = "".join(
-        f'<a href="{up}{target}"{current if target == str(path) else ""}>{name}</a> ' for target, name in DOORS.items()
+        f'<a href="{up}{target}"{current if target == str(path) else ""}>{name}</a> ' for target, name in PAGES.items()
     )
     return f'<nav class="doors" aria-label="Site">{links}</nav>'

@@ -68,7 +68,7 @@ def write_report(arguments: argparse.Namespace) -> None:
         params=settings.model_dump(),
         origin={"model (MD5)": digest, **metadata.build},
         reproduce=("git clone <this repository> && cd tonesift", "make repro", "make report"),
-        links=layout.DOORS if arguments.site else {},
+        links=layout.PAGES if arguments.site else {},
     )
     write(arguments.page, page.render(content))
     write(arguments.card, card.render(metadata, tones, comparison, conditions, digest=digest))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dvcsweep.files import copy, write_whole
 from dvcsweep.repository import Repository, dvc_folder, git
-from dvcsweep.running.handover import LONGEST_TRANSFER, Remotes, as_attempt, mirror, persist
+from dvcsweep.running.handover import LONGEST_TRANSFER, Exchange, as_attempt, mirror, persist
 from dvcsweep.running.job import Job, Runner, reason
 from dvcsweep.running.processes import end_marked
 from dvcsweep.settings import write_settings
@@ -102,7 +102,7 @@ def _clone(source: Path, target: Path) -> None:
         git(target, "config", "lfs.storage", str(common / "lfs"))
 
 
-def configure(folder: Path, cache: str, exchange: Remotes | None, scm: bool = True) -> None:
+def configure(folder: Path, cache: str, exchange: Exchange | None, scm: bool = True) -> None:
     """Local settings of the `.dvc` folder: the cache, the remote, and whether it lies in a Git repository."""
     from dvc.config import Config
 

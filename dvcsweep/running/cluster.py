@@ -24,7 +24,7 @@ from dvcsweep.naming import short
 from dvcsweep.plan.studies import Study
 from dvcsweep.record.trials import Outcome
 from dvcsweep.repository import Repository, dvc_folder, git, parse_references, reference
-from dvcsweep.running.handover import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Remotes, persist
+from dvcsweep.running.handover import LONGEST_ANSWER, LONGEST_PAUSE, LONGEST_TRANSFER, Exchange, persist
 from dvcsweep.running.job import Job
 from dvcsweep.running.node import CurveBoard, check, work
 from dvcsweep.running.pool import PACKAGE, Context
@@ -323,7 +323,7 @@ def _git_remote(repository: Repository, address: Address) -> str:
     raise StudyError("nodes get the code from a Git remote, but there is no origin: name one with --git-remote")
 
 
-def _exchange(repository: Repository, pipeline: str, remote: str, address: Address) -> Remotes:
+def _exchange(repository: Repository, pipeline: str, remote: str, address: Address) -> Exchange:
     """What nodes are told of the two remotes."""
     names = git(repository.root, "remote").splitlines()
     url = git(repository.root, "remote", "get-url", remote) if remote in names else remote
@@ -340,7 +340,7 @@ def _exchange(repository: Repository, pipeline: str, remote: str, address: Addre
     who, _, mail = identity.partition(" <")
     author = (who or "sweeps", mail or "sweeps@localhost")
     own = dvc_folder(repository.root, pipeline) / "config.local" if address.ray == LOCAL else ""
-    return Remotes(url, name, settings, author, address.patience * 60, str(own))
+    return Exchange(url, name, settings, author, address.patience * 60, str(own))
 
 
 def _dvc_remote(repository: Repository, pipeline: str, name: str | None) -> tuple[str, dict[str, str]]:

@@ -24,7 +24,7 @@ LONGEST_ANSWER, LONGEST_TRANSFER = 120.0, 3600.0  # seconds after which a remote
 
 
 @dataclass(frozen=True)
-class Remotes:
+class Exchange:
     """Where to get things from, and where to hand them over.
 
     Attributes
@@ -92,7 +92,7 @@ def command_attempt(*command: str, folder: Path) -> Callable[[], str | None]:
     return as_attempt(lambda: git(folder, *command, seconds=LONGEST_TRANSFER))
 
 
-def mirror(bare: Path, exchange: Remotes, baseline: str) -> None:
+def mirror(bare: Path, exchange: Exchange, baseline: str) -> None:
     """Bring a bare copy of the Git remote to hold a commit; made if need be; one process at a time.
 
     Raises
@@ -115,7 +115,7 @@ def mirror(bare: Path, exchange: Remotes, baseline: str) -> None:
             raise StudyError(f"no branch and no tag of {exchange.git} holds commit {short(baseline)}: git push first")
 
 
-def _make(bare: Path, exchange: Remotes) -> None:
+def _make(bare: Path, exchange: Exchange) -> None:
     making = bare.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     git(bare.parent, "init", "--quiet", "--bare", "--template=", str(making))
@@ -131,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def fetched_commit(clone: Path, exchange: Remotes, ref: str) -> str:
+def fetched_commit(clone: Path, exchange: Exchange, ref: str) -> str:
     """Commit of an experiment that the Git remote has, brought to the clone; empty if it has none."""
     listed = ""
 
@@ -150,7 +150,7 @@ def fetched_commit(clone: Path, exchange: Remotes, ref: str) -> str:
     return listed.split("\t")[0]
 
 
-def hand_over(clone: Path, exchange: Remotes, ref: str, push_cache: Callable[[], str | None]) -> str:
+def hand_over(clone: Path, exchange: Exchange, ref: str, push_cache: Callable[[], str | None]) -> str:
     """Push what an experiment has made: first DVC's cache, then its reference.
 
     Parameters

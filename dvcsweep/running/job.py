@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvcsweep.running.handover import Remotes
+from dvcsweep.running.handover import Exchange
 
 QUIET_LINES = ("Reproducing experiment", "Running stage", "> ", "Stage '", "Updating lock", "To track", "\tgit add")
 TIMED_OUT, STOPPED = 124, 125
@@ -78,14 +78,14 @@ class Job:
     threads: int = 1
     seconds: float | None = None
     variables: dict[str, str] = field(default_factory=dict)
-    exchange: Remotes | None = None
+    exchange: Exchange | None = None
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> "Job":
         """A job from what `asdict` and JSON made of it."""
         changes = {"objectives": [tuple(objective) for objective in content["objectives"]]}
         if content["exchange"]:
-            changes["exchange"] = Remotes(**content["exchange"] | {"author": tuple(content["exchange"]["author"])})
+            changes["exchange"] = Exchange(**content["exchange"] | {"author": tuple(content["exchange"]["author"])})
         return cls(**content | changes)
 
 

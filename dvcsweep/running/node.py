@@ -22,7 +22,7 @@ import psutil
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import environment, git
 from dvcsweep.running.clones import configure
-from dvcsweep.running.handover import Remotes, mirror
+from dvcsweep.running.handover import Exchange, mirror
 from dvcsweep.running.job import Job
 from dvcsweep.running.pool import PACKAGE, Pool, clean_up
 
@@ -38,13 +38,13 @@ if os.fork():
 os.setsid()
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from dvcsweep.running.pool import sweep
+from dvcsweep.running.pool import clean_up
 sys.stdin.buffer.read()
-sweep(Path(sys.argv[2]))
+clean_up(Path(sys.argv[2]))
 """
 
 
-def _folder(exchange: Remotes) -> Path:
+def _folder(exchange: Exchange) -> Path:
     """Where a node keeps what belongs to one repository."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sweeps" / hashlib.sha256(exchange.git.encode()).hexdigest()[:12]
@@ -115,7 +115,7 @@ def _pool(folder: Path) -> Pool:
     return _pools[folder][0]
 
 
-def check(exchange: Remotes, baseline: str, config: str) -> str:
+def check(exchange: Exchange, baseline: str, config: str) -> str:
     """Why this node cannot do the work; empty if it can."""
     try:
         import dvc.repo

@@ -12,7 +12,7 @@ from dvcsweep.commands import clean
 from dvcsweep.errors import StudyError
 from dvcsweep.repository import Repository, reference
 from dvcsweep.running import handover
-from dvcsweep.running.handover import Remotes, fetched_commit, hand_over, mirror, persist
+from dvcsweep.running.handover import Exchange, fetched_commit, hand_over, mirror, persist
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def remote(tiny, tmp_path):
     bare = tmp_path / "git remote.git"
     tiny.git("init", "--quiet", "--bare", str(bare))
     tiny.git("push", "--quiet", str(bare), "main")
-    return Remotes(str(bare), "store", patience=0.0, author=("Ada", "ada@example.org"))
+    return Exchange(str(bare), "store", patience=0.0, author=("Ada", "ada@example.org"))
 
 
 def experiment(tiny: Tiny, name: str, content: str, author: str) -> str:

@@ -44,9 +44,7 @@ WRITTEN = (
     "studies/demo/",
     "studies/kept/",
     "out.csv",
-    "state.npz",
-    "hybrid.npz",
-    "bank.npz",
+    *STATES,
 )
 
 

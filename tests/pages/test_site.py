@@ -90,7 +90,7 @@ def test_from_every_page_of_the_repository_a_reader_gets_to_the_others_and_nothi
         if name.endswith(".html") and name not in STUBS:
             text = content.decode("utf-8")
             up = "../" * name.count("/")
-            assert all(f'href="{up}{door}"' in text for door in layout.DOORS), name
+            assert all(f'href="{up}{door}"' in text for door in layout.PAGES), name
             assert not re.search(r"<script|<link(?! rel=\"icon\" href=\"data:)|src=\"https?:|url\(|@import", text), name
 
 

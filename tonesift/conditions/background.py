@@ -52,7 +52,7 @@ def read(name: str, sampling_rate: float, samples: int, stretch: int = 0) -> Bac
     samples : int
         N of the recordings that are to be made.
     stretch : int
-        Samples of the background that one to train on takes at most, if they are more than N.
+        Samples of the background that a training recording takes at most, where that is more than N.
 
     Raises
     ------

@@ -56,10 +56,10 @@ class Scale(NamedTuple):
 
 def estimate_scale(samples: NDArray, frequencies: Sequence[float], rate: float) -> Scale:
     """What the first second of a recording (N,) shows of it, as `tonesift filter` sees it; NaN is a missing sample."""
-    from tonesift.estimators.tracking.methods import base, estimate_facts, offset
+    from tonesift.estimators.tracking.methods import base, dc_offset, estimate_facts
 
     facts = estimate_facts(np.asarray(samples[: round(rate)], dtype="f8"), frequencies, rate, None)
-    return Scale(offset(facts), base(facts, len(frequencies)).amplitude, facts.clip)
+    return Scale(dc_offset(facts), base(facts, len(frequencies)).amplitude, facts.clip)
 
 
 def scale(source: Recordings, index: int, center: float, factor: float = 1.0) -> Scale:
@@ -88,11 +88,11 @@ def make_frames(
     return Front(frequencies, rate, hop, clip, **kind).push(padded).swapaxes(0, 1)
 
 
-def recording_frames(source: Recordings, index: int, hop: int, units: Scale, **kind: Any) -> NDArray[np.float32]:
+def recording_frames(source: Recordings, index: int, hop: int, known: Scale, **kind: Any) -> NDArray[np.float32]:
     """Frames (K, S, FRAME) of a recording of a set, on a scale; keywords are those of `Front`."""
     facts = source.facts
-    mixture = units.scaled(_mixture_with_gaps(source, index))
-    return make_frames(mixture, facts.tones_of(index), facts.sampling_rate, hop, units.limits, **kind)
+    mixture = known.scaled(_mixture_with_gaps(source, index))
+    return make_frames(mixture, facts.tones_of(index), facts.sampling_rate, hop, known.limits, **kind)
 
 
 def front_options(model: Model | Network, whitening: tuple[float, ...]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def whitening(source: Recordings, used: Iterable[int]) -> tuple[float, ...]:
 
 
 def read_signals(sources: Sequence[Recordings], hop: int, center: float, device: torch.device, **kind: Any) -> Signals:
-    """Frames, tones and weights of sets of recordings with as many samples and tones each; see `kind_of`."""
+    """Frames, tones and weights of sets of recordings with as many samples and tones each; see `front_options`."""
     total, count, samples = sum(each.count for each in sources), sources[0].facts.phases.shape[1], sources[0].samples
     width = wide(hop) if kind.get("widely") else FRAME
     frames = np.empty((total, count, samples // hop, width), dtype="f4")

@@ -342,7 +342,7 @@ def fit(
         step = Step(model, signals, optimizer, grad_clip, masks, pmap, noise_std, noises, precision, added)
         for number in range(1, epochs + 1):
             rate = optimizer.param_groups[0]["lr"]
-            seen, norm = _epoch(step, schedule, batches(order), number, on_step)
+            seen, norm = run_epoch(step, schedule, batches(order), number, on_step)
             checked = validate(model, pmap)
             _check_finite(checked.mse, number)
             since = 0 if checked.mse < best else since + 1  # of equal losses the earlier epoch is kept
@@ -355,7 +355,7 @@ def fit(
     model.load_state_dict(weights)
 
 
-def _epoch(
+def run_epoch(
     step: Step,
     schedule: Schedule,
     batches: Sequence[Batch],

@@ -283,12 +283,13 @@ def load(path: str | Path) -> tuple[Model, Metadata]:
 
 
 def _remedy(path: Path) -> str:
-    """What helps against a model file that is damaged: one of a pipeline can be made again, others are the user's."""
+    """What helps where a model file is damaged or missing: one of a pipeline can be made, others are the user's."""
     folder = path.parent.parent
     if path != folder / "models" / "model.safetensors" or not (folder / "dvc.yaml").is_file():
-        return "name another model file"
-    stage = "train" if folder == Path() else f"{folder}/dvc.yaml"
-    return f"train it with `dvc repro {stage}`, or bring the committed one back with `make undo`"
+        return "give a --model that is whole; tones of known frequency need none: --tones 50,100"
+    if folder == Path():
+        return "train it with `dvc repro train`, or bring the committed one back with `make undo`"
+    return f"train it with `dvc repro {folder}/dvc.yaml`"
 
 
 def _fits(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> bool:

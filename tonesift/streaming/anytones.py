@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tonesift.errors import InputError
 from tonesift.estimators.tracking.front import Front
-from tonesift.estimators.tracking.methods import base, estimate_facts, offset
+from tonesift.estimators.tracking.methods import base, dc_offset, estimate_facts
 from tonesift.metadata import Metadata
 from tonesift.networks import model as models
 from tonesift.networks.model import Model
@@ -167,7 +167,7 @@ class AnyToneFilter(states.Saved):
             self._kept = self._kept[samples:]
             return np.zeros((len(self.tones), samples), dtype="f4")
         amplitude = base(facts, len(self.all_frequencies)).amplitude
-        self._scale = np.array([offset(facts), amplitude, *facts.clip])
+        self._scale = np.array([dc_offset(facts), amplitude, *facts.clip])
         self._stepper = self._made()
         return np.zeros((len(self.tones), 0), dtype="f4")
 

@@ -44,7 +44,7 @@ class Chain(NamedTuple):
         The same, or what stands in the middle of a resampled one.
     rate : float
         Sampling rate of both ends in Hz.
-    watch : Fit or Choosing
+    watch : InputCheck or Choosing
         What is to be said of the signal.
     network : str
         The pipeline whose network method `auto` took, '' if it took none.
@@ -136,7 +136,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Filter the whole input, say on standard error what was done, and give the exit status."""
     _check_arguments(arguments)
-    if arguments.input.is_file():  # a damaged one is refused before PyTorch is imported, which takes two seconds
+    if not is_stream(arguments.input):  # a damaged file is refused before PyTorch is imported, which takes two seconds
         with _opened(arguments) as source:
             return _filter(arguments, _chained(arguments), source, Ending())
     chained = _chained(arguments)  # whoever writes to a pipe may be slow: what is wrong with the command is told now
@@ -290,7 +290,7 @@ def _method(name: str | None) -> str:
     try:
         parse_method(name)
     except InputError as error:
-        raise InputError(f"--{error}; filters, which is auto without networks; or hybrid, of a --model") from error
+        raise InputError(f"--{error}; or filters (auto without networks), or hybrid") from error
     return name
 
 

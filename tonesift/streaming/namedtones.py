@@ -4,7 +4,7 @@
     tones = tone_filter.push(samples)  # (K, n), as they are in the recording: their sum is its mains hum
 
 The first stretch is held back until it is twice as long as the tones take to be told apart. Then filters are made on
-its scale (`choice`), and every sample is answered as it comes, by their average (`bank`). At twice, four, eight and
+its scale (`methods`), and every sample is answered as it comes, by their average (`bank`). At twice, four, eight and
 sixteen times that length they are adjusted to what all the samples so far show. Nothing that comes out depends on how
 the stream was cut into pieces.
 """
@@ -56,7 +56,7 @@ class NamedToneFilter(states.Saved):
     sampling_rate : float
         Hz.
     method : str
-        'auto', or what the filter is to be made of, such as 'extended-student-whitened'; `choice` has the words.
+        'auto', or what the filter is to be made of, such as 'extended-student-whitened'; `methods` has the words.
     tones : sequence of int, optional
         Which tones to give, from 0, in this order; all of them without a choice.
     gaps : {'predict', 'refuse', 'zero', 'hold'}

@@ -300,7 +300,7 @@ def _places(metadata: "Metadata", wanted: Request) -> list[int] | None:
 def _alike(look: Analysis | None, metadata: "Metadata") -> bool:
     """Whether a network that reads samples finds what it was trained on: its level about 0, no gaps, nothing clipped.
 
-    What share of the power lies at the tones, as `Fit` has it, says nothing where tones begin and end in its blocks.
+    What share of the power lies at the tones, as `InputCheck` has it, says nothing where tones begin and end in one.
     """
     if look is None:
         return True

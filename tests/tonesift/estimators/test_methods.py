@@ -126,7 +126,7 @@ def test_a_name_says_what_is_left_open():
     "method", ["", "kalmann", "kalman-kalman", "kalman-extended", "background-whitened", "auto-kalman"]
 )
 def test_a_name_that_is_none_is_refused(method):
-    with pytest.raises(InputError, match=f"method: got '{method}', but it is auto, or one of kalman, wander"):
+    with pytest.raises(InputError, match=f"method '{method}': choose auto, or one of kalman, wander"):
         methods.parse_method(method)
 
 

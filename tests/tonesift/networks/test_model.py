@@ -222,7 +222,7 @@ def test_the_same_model_is_the_same_file(model, tmp_path):
             lambda path: save_file(
                 {"w": torch.ones(1)}, path, {"tonesift": json.dumps({"format": models.FORMAT, "version": 3})}
             ),
-            r"incomplete or damaged \(model is missing\): name another model file",
+            r"incomplete or damaged \(model is missing\): give a --model that is whole",
         ),
     ],
 )
@@ -239,9 +239,19 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path, damage, message)
     ("folder", "name", "pipeline", "remedy"),
     [
         (".", "models/model.safetensors", "dvc.yaml", "train it with `dvc repro train`, or bring .* `make undo`"),
-        (".", "hum/models/model.safetensors", "hum/dvc.yaml", "train it with `dvc repro hum/dvc.yaml`, or bring"),
-        (".", "models/other.safetensors", "dvc.yaml", "name another model file$"),
-        ("own", "models/model.safetensors", "dvc.yaml", "name another model file$"),
+        (".", "hum/models/model.safetensors", "hum/dvc.yaml", "train it with `dvc repro hum/dvc.yaml`$"),
+        (
+            ".",
+            "models/other.safetensors",
+            "dvc.yaml",
+            "give a --model that is whole; tones .* none: --tones 50,100$",
+        ),
+        (
+            "own",
+            "models/model.safetensors",
+            "dvc.yaml",
+            "give a --model that is whole; tones .* none: --tones 50,100$",
+        ),
     ],
 )
 def test_the_remedy_is_of_the_file(tmp_path, monkeypatch, folder, name, pipeline, remedy):

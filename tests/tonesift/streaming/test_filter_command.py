@@ -201,7 +201,7 @@ def test_a_damaged_file_is_refused_before_pytorch_is_imported(place):
     (place / "in.csv").write_text("x\n" + "1.5\n" * 5000 + "1_5\n")
     words = [str(word) for word in command(place, "in.csv", "out.npy", *RATE)[3:]]
     done = subprocess.run([sys.executable, "-c", WITHOUT_PYTORCH, *words], cwd=ROOT, text=True, capture_output=True)
-    assert done.stderr.endswith("in.csv, line 5002: '1_5' is not a number\n1 False\n")
+    assert done.stderr.endswith("in.csv, line 5002: '1_5' is not a number\n2 False\n")
 
 
 def test_a_full_device_behind_a_pipe_is_one_line(place):

@@ -166,8 +166,8 @@ def whitening(left: Array, order: int = ORDER) -> tuple[float, ...]:
     return tuple(float(f"{value:.6f}") for value in found) if np.isfinite(found).all() else ()
 
 
-def offset(facts: Facts) -> float:
-    """What a recording stands at, if that is more than its level.
+def dc_offset(facts: Facts) -> float:
+    """What a recording stands at, if that is more than its level; otherwise 0.
 
     A stretch of a few periods has a median of its own, which taken off everything would be an error for good.
     """
@@ -195,8 +195,8 @@ def parse_method(method: str) -> tuple[str, str, str]:
     kinds = [[word for word in words if word in group] for group in (DYNAMICS, NOISES, BACKGROUNDS)]
     if not set(words) <= known or len(set(words)) < len(words) or any(len(kind) > 1 for kind in kinds):
         raise InputError(
-            f"method: got {method!r}, but it is auto, or one of {', '.join(DYNAMICS)}, and behind hyphens student, and "
-            "background or whitened, such as extended-student-whitened"
+            f"method {method!r}: choose auto, or one of {', '.join(DYNAMICS)}, with -student, -background or -whitened "
+            "behind it as needed, such as extended-student-whitened"
         )
     return (kinds[0] or ["kalman"])[0], (kinds[1] or [""])[0], (kinds[2] or [""])[0]
 
